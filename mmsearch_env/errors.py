@@ -1,0 +1,75 @@
+"""The exceptions of mmsearch-env.
+
+    MMSearchError
+    ├── ActionError (ValueError)        the policy's fault; inside an episode it is answered in the dialogue
+    ├── BackendError (RuntimeError)     the world's fault; raised, never scored as a wrong answer
+    │   └── ReplayMiss (LookupError)    nothing recorded under this key
+    ├── WorldError (ValueError)         a broken, truncated or tampered world
+    ├── TrajectoryError (ValueError)    a stored trajectory that cannot be read
+    ├── ConfigurationError (ValueError) an option that does not exist or does not fit
+    └── MissingExtraError (ImportError) an optional package is not installed
+
+Every message says what was expected, what came and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MMSearchError(Exception):
+    """Base of everything that this library raises on purpose."""
+
+
+class ActionError(MMSearchError, ValueError):
+    """Raised when what the policy emitted cannot be acted on."""
+
+
+class BackendError(MMSearchError, RuntimeError):
+    """Raised when a search backend, grounder or judge fails; it says nothing about the policy."""
+
+
+class ReplayMiss(BackendError, LookupError):
+    """Raised when a replayed world holds no recording for a query and may not fall back."""
+
+    # LookupError's own __str__ is fine, but KeyError-like quoting is not wanted anywhere.
+    __str__ = Exception.__str__
+
+
+class WorldError(MMSearchError, ValueError):
+    """Raised when a world cannot be trusted or read; the message names the file and, where there is one, the line."""
+
+
+class TrajectoryError(MMSearchError, ValueError):
+    """Raised when a stored trajectory cannot be read."""
+
+
+class ConfigurationError(MMSearchError, ValueError):
+    """Raised when an option has a name or a value that does not exist."""
+
+
+class MissingExtraError(MMSearchError, ImportError):
+    """Raised when a feature needs an optional package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Name the missing `package` and the `extra` that installs it."""
+        super().__init__(
+            f"Expected the package {package!r} to be installed, but it is not. "
+            f"Install it with `pip install 'mmsearch-env[{extra}]'`."
+        )
+        self.package = package
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Pickle by the two arguments, so that the error survives a process boundary."""
+        return type(self), (self.package, self.extra)
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Word the message for a `name` that is not among the `known` ones, with the closest suggestion."""
+    names = sorted(known)
+    close = get_close_matches(str(name), names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = ", ".join(names) if len(names) <= 12 else ", ".join(names[:12]) + f", … ({len(names)} in all)"
+    return f"Expected {what} to be one of: {listed}; got {name!r}.{hint}"
