@@ -3,7 +3,8 @@
     MMSearchError
     ├── ActionError (ValueError)        the policy's fault; inside an episode it is answered in the dialogue
     ├── BackendError (RuntimeError)     the world's fault; raised, never scored as a wrong answer
-    │   └── ReplayMiss (LookupError)    nothing recorded under this key
+    │   ├── ReplayMiss (LookupError)    nothing recorded under this key
+    │   └── StepFault                   some rows of a vector environment's step failed
     ├── WorldError (ValueError)         a broken, truncated or tampered world
     ├── TrajectoryError (ValueError)    a stored trajectory that cannot be read
     ├── ConfigurationError (ValueError) an option that does not exist or does not fit
@@ -14,8 +15,9 @@ Every message says what was expected, what came and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class MMSearchError(Exception):
@@ -28,6 +30,21 @@ class ActionError(MMSearchError, ValueError):
 
 class BackendError(MMSearchError, RuntimeError):
     """Raised when a search backend, grounder or judge fails; it says nothing about the policy."""
+
+
+class StepFault(BackendError):
+    """Raised by a vector environment when a step's tools failed in some rows.
+
+    Attributes:
+        faults: row -> what failed there.
+        result: what the step would have returned: the results of the other rows are in it.
+    """
+
+    def __init__(self, message: str, faults: Mapping[int, BackendError] | None = None, result: Any = None) -> None:
+        """Keep the faults and the step's result beside the message."""
+        super().__init__(message)
+        self.faults = dict(faults or {})
+        self.result = result
 
 
 class ReplayMiss(BackendError, LookupError):
@@ -52,18 +69,13 @@ class ConfigurationError(MMSearchError, ValueError):
 class MissingExtraError(MMSearchError, ImportError):
     """Raised when a feature needs an optional package that is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        """Name the missing `package` and the `extra` that installs it."""
-        super().__init__(
-            f"Expected the package {package!r} to be installed, but it is not. "
-            f"Install it with `pip install 'mmsearch-env[{extra}]'`."
-        )
-        self.package = package
-        self.extra = extra
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Pickle by the two arguments, so that the error survives a process boundary."""
-        return type(self), (self.package, self.extra)
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """Word the error for an optional `package` that is not installed and comes with `extra`."""
+    return MissingExtraError(
+        f"Expected the package {package!r} to be installed, but it is not. "
+        f"Install it with `pip install 'mmsearch-env[{extra}]'`."
+    )
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

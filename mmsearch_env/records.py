@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,11 @@ def pixel_digest(pixels: Pixels) -> str:
     digest = hashlib.sha256(f"rgb8:{pixels.shape[0]}x{pixels.shape[1]}:".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+def is_digest(value: object) -> bool:
+    """Say whether `value` has the form of a picture's digest: 64 hex digits, so that it may name a file."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +279,12 @@ class Turn:
     reward: float = 0.0
 
     def as_info(self) -> dict[str, Any]:
-        """Return the `info["turn"]` of the environment contract."""
+        """Return the `info["turn"]` of the environment contract; it shares nothing that can be changed."""
         return {
             "kind": self.kind,
-            "arguments": dict(self.arguments),
+            "arguments": {
+                name: list(value) if isinstance(value, list) else value for name, value in self.arguments.items()
+            },
             "hits": list(self.hits),
             "box": None if self.box is None else self.box.as_list(),
             "appended": self.appended,
