@@ -1,0 +1,8 @@
+"""Evaluations as a page and as plots; needs the extra `report`."""
+
+from mmsearch_env.report.choosing import choose_episodes
+from mmsearch_env.report.page import write_report
+from mmsearch_env.report.plots import plot_accuracy, plot_searches
+from mmsearch_env.report.runs import Run, load_run
+
+__all__ = ["Run", "choose_episodes", "load_run", "plot_accuracy", "plot_searches", "write_report"]
