@@ -167,6 +167,8 @@ def test_the_choice_of_episodes_varies_and_is_stable(runs):
         "comparison", "one_hop", "perception", "refine", "two_hop"}  # fmt: skip
     assert {trajectory.reward_terms["correct"] for _, trajectory in chosen} == {0.0, 1.0}
     assert len(choose_episodes(runs, 99)) == 30
+    right = [trajectory.reward_terms["correct"] for _, trajectory in chosen]
+    assert right == sorted(right, reverse=True)
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):

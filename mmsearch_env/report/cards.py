@@ -37,6 +37,7 @@ class TurnLine:
     error: str | None
     hits: tuple[HitLine, ...]
     box: Box | None
+    answered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _turn_line(number: int, turn: Turn, documents: Mapping[str, Document], evide
         title, url = (document_id, "") if document is None else (document.title, document.url)
         hits.append(HitLine(title, url, document_id in evidence))
     about = headline(turn).partition(": ")[2]
-    return TurnLine(number, turn.kind, about, turn.text, turn.error, tuple(hits), turn.box)
+    return TurnLine(number, turn.kind, about, turn.text, turn.error, tuple(hits), turn.box, turn.appended > 0)
 
 
 def token_spans(trajectory: Trajectory, codec: Codec) -> list[Span]:

@@ -22,7 +22,8 @@ def choose_episodes(runs: Sequence[Run], count: int = 10) -> list[tuple[Run, Tra
         count: how many; all if there are fewer.
 
     Returns:
-        Pairs of run and episode, grouped by task category, the agents in the order of `runs`.
+        Pairs of run and episode: first those with a right answer, each part by task category, the agents in the order
+        of `runs`.
     """
     left = [
         (index, position, _traits(run, trajectory))
@@ -37,17 +38,20 @@ def choose_episodes(runs: Sequence[Run], count: int = 10) -> list[tuple[Run, Tra
         seen.update(traits)
         taken.append((index, position))
     chosen = [(index, runs[index].trajectories[position]) for index, position in taken]
-    chosen.sort(key=lambda pair: (pair[1].task.category, pair[1].task.id, pair[0]))
+    chosen.sort(key=lambda pair: (not _is_right(pair[1]), pair[1].task.category, pair[1].task.id, pair[0]))
     return [(runs[index], trajectory) for index, trajectory in chosen]
+
+
+def _is_right(trajectory: Trajectory) -> bool:
+    return trajectory.reward_terms.get("correct", 0.0) > 0.5
 
 
 def _traits(run: Run, trajectory: Trajectory) -> list[tuple[str, str]]:
     searches = trajectory.searches()
-    right = trajectory.reward_terms.get("correct", 0.0) > 0.5
     return [
         ("task", trajectory.task.image),
         ("agent", run.agent),
-        ("outcome", f"{trajectory.task.needs_search} {right}"),
+        ("outcome", f"{trajectory.task.needs_search} {_is_right(trajectory)}"),
         ("category", trajectory.task.category),
         ("domain", trajectory.task.domain),
         ("searches", f"{searches['crop'] > 0} {searches['text'] > 1}"),
