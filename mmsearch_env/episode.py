@@ -243,15 +243,8 @@ class Episode:
 
     def _close(self, turn: Turn, cause: str | None = None) -> Event:
         """End the episode: score it, and write the reward into its last turn."""
-        turns = [*self.turns, turn]
-        finished = Finished(
-            task=self.task,
-            turns=turns,
-            answer=self.answer,
-            follows_format=self.rules.dialect.follows_format(turns),
-        )
         try:
-            outcome = self.rules.reward(finished)
+            self.outcome = self._score([*self.turns, turn])
         except BackendError as fault:
             return self._fault(turn, fault)
         except Exception as error:
@@ -260,20 +253,25 @@ class Episode:
             raise BackendError(
                 f"Expected reward {self.rules.reward.name!r} to score the episode, got {type(error).__name__}: {error}."
             ) from error
-        if not isinstance(outcome, Outcome) or not math.isfinite(outcome.reward):
-            self.truncated, self.cause = True, "the reward failed"
-            raise BackendError(
-                f"Expected reward {self.rules.reward.name!r} to return an Outcome with a finite reward, "
-                f"got {outcome!r}."
-            )
-        self.outcome = Outcome(float(outcome.reward), outcome.terms)
         self.terminated, self.truncated, self.cause = cause is None, cause is not None, cause
         turn = _with(turn, reward=self.outcome.reward)
         self.turns.append(turn)
         return Event(turn=turn, reward=turn.reward, terminated=self.terminated, truncated=self.truncated)
 
+    def _score(self, turns: list[Turn]) -> Outcome:
+        follows_format = self.rules.dialect.follows_format(turns)
+        finished = Finished(task=self.task, turns=turns, answer=self.answer, follows_format=follows_format)
+        outcome = self.rules.reward(finished)
+        if not isinstance(outcome, Outcome) or not math.isfinite(outcome.reward):
+            raise ValueError(f"it did not return an Outcome with a finite reward, but {outcome!r}")
+        return Outcome(float(outcome.reward), outcome.terms)
+
     def trajectory(self) -> Trajectory:
-        """Return the record of the episode, which must be over."""
+        """Return the record of the episode.
+
+        Raises:
+            RuntimeError: if the episode is not over, or ended without a score.
+        """
         if self.outcome is None:
             raise RuntimeError("Expected an episode that is over and scored. Step it to its end first.")
         length = int(self.context.length[0])
