@@ -7,27 +7,29 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from mmsearch_agents import make_learner
 from mmsearch_agents.policy import Sample
+from mmsearch_agents.scripted import ScriptedLearner
+from mmsearch_agents.scripted.oracle import Oracle
 from mmsearch_agents.sources import play
-from mmsearch_env.codec import BUILTIN, Codec
-from mmsearch_env.pictures import letterbox
+from mmsearch_env.codec import BUILTIN
+from mmsearch_env.dialects.deepmmsearch_r1 import DeepMMSearchR1
+from mmsearch_env.records import Move, Pixels
 from mmsearch_env.stage import Stage
 from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
-from modelgen.names import Cutter, Template, invent_all, word_pieces
+from modelgen.names import Cutter, Template, Vocabulary, invent_all
 
 ENVIRONMENT: dict[str, Any] = {"world": "atlas", "prompts": "short", "top_k": 2, "max_tokens": 1024}
 """How the environments of the tiny policies are made: short prompts and few results, since every token costs time."""
 
 _BEFORE, _AFTER = "<information>\n", "</information>"
 _TOOL_TURN = re.compile(rf"\n<\|im_start\|>user\n{_BEFORE}(.*){_AFTER}<\|im_end\|>\n.*", re.DOTALL)
+_OPENED = re.compile(r"(<(?:text_search|img_search|answer)>)(?=[^\s<])")
 _RESULT = re.compile(r"(\d+\. )(.*)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w{3,}|\d+")
@@ -39,52 +41,84 @@ class Dialogue:
 
     Attributes:
         template: of the texts: question, then policy turn, tool answer, policy turn, ….
-        image: digest of the picture.
+        picture: uint8 (height, width, 3), as the policy sees it.
         needs_search: whether tools were used.
     """
 
     template: Template
-    image: str
+    picture: Pixels
     needs_search: bool
+
+
+class Spaced(DeepMMSearchR1):
+    """The dialect with a space behind an opening tag, which its grammar allows.
+
+    What is copied out of a page then has the ids that it has there, since a word and the space before it are one id.
+    """
+
+    def render(self, move: Move, reason: str = "") -> str:
+        """Write a move."""
+        return _OPENED.sub(r"\1 ", super().render(move, reason))
 
 
 def teacher_episodes(split: str, tasks: int | None = None) -> tuple[list[Trajectory], Stage]:
     """Let the oracle play a split, or so many of its tasks; return the right episodes, and the stage."""
     envs = MMSearchVectorEnv(num_envs=16, split=split, autoreset_mode=AutoresetMode.DISABLED, **ENVIRONMENT)
-    ids = [task.id for task in envs.stage.tasks[:tasks]]
-    played = dict(play(make_learner("oracle", envs), envs, ids))
+    stage = envs.stage
+    teacher = ScriptedLearner(Oracle(stage.world), stage.codec, Spaced())
+    ids = [task.id for task in stage.tasks[:tasks]]
+    played = dict(play(teacher, envs, ids))
     ordered = [played[position] for position in range(len(ids))]
-    return [episode for episode in ordered if episode.reward_terms.get("correct") == 1.0], envs.stage
+    right = [episode for episode in ordered if episode.reward_terms.get("correct") == 1.0]
+    return [episode for episode in right if is_founded(episode, stage)], stage
 
 
-def cut(trajectory: Trajectory, codec: Codec, cutter: Cutter) -> Dialogue:
+def is_founded(trajectory: Trajectory, stage: Stage) -> bool:
+    """Say whether the answer can be read: it stands in a result that is about what the last query asked for.
+
+    The oracle knows its answers; with few results it may be right where the page it needed was not among them.
+    Comparisons weigh two numbers and pass, as do tasks without a search.
+    """
+    if not trajectory.task.needs_search or trajectory.task.category == "comparison":
+        return True
+    told = stage.codec.decode(trajectory.token_ids).split(_BEFORE)[-1].split(_AFTER)[0]
+    queries = re.findall(r"<text_search>(.*?)</text_search>", "".join(turn.text for turn in trajectory.turns))
+    subjects = [word for word in re.findall(r"\w+", queries[-1]) if word[0].isupper()] if queries else []
+    answer = str(trajectory.answer).casefold()
+    return any(
+        answer in line.casefold() and (not subjects or any(word in line for word in subjects))
+        for line in told.splitlines()
+    )
+
+
+def cut(trajectory: Trajectory, stage: Stage, cutter: Cutter) -> Dialogue:
     """Cut one trajectory into a template."""
+    picture = stage.view(trajectory.task)
     texts = [trajectory.task.question]
     for turn in trajectory.turns:
         texts.append(turn.text)
         if turn.appended:
-            appended = codec.decode(trajectory.token_ids[turn.end : turn.end + turn.appended])
+            appended = stage.codec.decode(trajectory.token_ids[turn.end : turn.end + turn.appended])
             match = _TOOL_TURN.fullmatch(appended)
             if match is None:
                 raise ValueError(f"Expected a tool turn of the dialect deepmmsearch_r1, got {appended!r}.")
             texts.append(match.group(1))
     if not trajectory.task.needs_search:
-        return Dialogue(Template(tuple((text,) for text in texts), ()), trajectory.images[0], False)
+        return Dialogue(Template(tuple((text,) for text in texts), ()), picture, False)
     # The larger of two numbers must stay the larger one.
     numbers = trajectory.task.category != "comparison"
     # Only the answer as it was given: an alias that holds it ("5 km" beside "5") would become another slot.
     answers = [trajectory.answer] if trajectory.answer else []
-    return Dialogue(cutter.cut(texts, answers, numbers=numbers), trajectory.images[0], True)
+    return Dialogue(cutter.cut(texts, answers, numbers=numbers), picture, True)
 
 
 class Encoder:
     """Encodes dialogues exactly as the environment lays them out."""
 
     def __init__(self, stage: Stage) -> None:
-        """Take codec, dialect and pictures from the environment's stage."""
+        """Take codec and dialect from the environment's stage."""
         self._codec, self._dialect = stage.codec, stage.rules.dialect
-        self._pieces = word_pieces(json.loads(BUILTIN.read_text(encoding="utf-8"))["model"]["vocab"])
-        self._view = lru_cache(maxsize=4096)(lambda digest: letterbox(stage.world.image(digest), stage.image_size))
+        self._vocabulary = Vocabulary.of(json.loads(BUILTIN.read_text(encoding="utf-8"))["model"]["vocab"])
 
     def sample(self, dialogue: Dialogue, rng: np.random.Generator, *, thin: float, keep: float) -> Sample:
         """Encode `dialogue` under new names.
@@ -96,7 +130,7 @@ class Encoder:
             keep: the probability that a name stays as it is.
         """
         template, codec = dialogue.template, self._codec
-        texts = template.fill(invent_all(template.fillers, self._pieces, rng, keep))
+        texts = template.fill(invent_all(template.fillers, self._vocabulary, rng, keep))
         ids = codec.prompt_ids(self._dialect.system, self._dialect.prompt("short"), texts[0])
         policy = [False] * len(ids)
         for number, text in enumerate(texts[1:], start=1):
@@ -109,12 +143,12 @@ class Encoder:
                 fresh = told[0] if told is not None else []
             ids += fresh
             policy += [bool(number % 2)] * len(fresh)
-        return Sample(np.array(ids, np.int64), np.array(policy), (self._view(dialogue.image),))
+        return Sample(np.array(ids, np.int64), np.array(policy), (dialogue.picture,))
 
 
 def _thinned(text: str, following: str, last: str, thin: float, rng: np.random.Generator) -> str:
     """Leave out some sentences that neither the next turn nor the answer can have been read from."""
-    answer = re.sub(r".*<answer>|</answer>", "", last, flags=re.DOTALL)
+    answer = re.sub(r".*<answer> ?|</answer>", "", last, flags=re.DOTALL)
     needed = set(_WORD.findall(f"{following} {answer}"))
     lines = []
     for line in text.splitlines():

@@ -7,8 +7,9 @@ invented names, the same one wherever the same text stood, gives a new dialogue 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -96,20 +97,50 @@ class Cutter:
         return Template(tuple(cut), tuple(slots))
 
 
-def invent(filler: str, pieces: Sequence[str], rng: np.random.Generator) -> str:
-    """Return something of the same form as `filler` that means nothing: number for number, word for word."""
-    if re.fullmatch(_NUMBER, filler):
-        return _number(filler, rng)
-    return re.sub(r"\w+", lambda match: _word(match.group(), pieces, rng), filler)
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What names are made of, so that each of a tokenizer's ids comes up in some name.
+
+    Attributes:
+        pieces: lower-case pieces of words.
+        common: whole words in lower case.
+        proper: whole words with a capital.
+    """
+
+    pieces: Sequence[str]
+    common: Sequence[str]
+    proper: Sequence[str]
+
+    @classmethod
+    def of(cls, entries: Iterable[str]) -> Self:
+        """Take them from the entries of a byte-level tokenizer, where `Ġ` stands for a space."""
+        ordered = sorted(entries)
+        return cls(
+            [entry for entry in ordered if re.fullmatch(r"[a-z]{2,7}", entry)],
+            [entry[1:] for entry in ordered if re.fullmatch(r"Ġ[a-z]{4,}", entry)],
+            [entry[1:] for entry in ordered if re.fullmatch(r"Ġ[A-Z][a-z]+", entry)],
+        )
 
 
-def invent_all(fillers: Sequence[str], pieces: Sequence[str], rng: np.random.Generator, keep: float = 0.0) -> list[str]:
+def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
+    """Return something of the same form as `filler` that means nothing: number for number, word for word.
+
+    A number keeps its unit or ending.
+    """
+    if filler[:1].isdigit():
+        return re.sub(_NUMBER, lambda match: _number(match.group(), rng), filler)
+    return re.sub(r"\w+", lambda match: _word(match.group(), vocabulary, rng), filler)
+
+
+def invent_all(
+    fillers: Sequence[str], vocabulary: Vocabulary, rng: np.random.Generator, keep: float = 0.0
+) -> list[str]:
     """Return new fillers, all different; each is kept as it was with probability `keep`."""
     taken: dict[str, None] = {}
     for filler in fillers:
-        fresh = filler if rng.random() < keep else invent(filler, pieces, rng)
+        fresh = filler if rng.random() < keep else invent(filler, vocabulary, rng)
         while fresh in taken:
-            fresh = invent(filler, pieces, rng) + ("" if rng.random() < 0.5 else _digit(rng))
+            fresh = invent(filler, vocabulary, rng) + ("" if rng.random() < 0.5 else _digit(rng))
         taken[fresh] = None
     return list(taken)
 
@@ -125,22 +156,25 @@ def _digit(rng: np.random.Generator) -> str:
     return str(int(rng.integers(10)))
 
 
-def _word(word: str, pieces: Sequence[str], rng: np.random.Generator) -> str:
+def _word(word: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
     if word.isdigit():
         return _number(word, rng)
     if word in {"of", "the", "and", "de", "la"}:
         return word
-    if rng.random() < 0.5:
-        made = "".join(_syllable(rng) for _ in range(int(rng.integers(1, 4)))) + _ENDS[int(rng.integers(len(_ENDS)))]
+    capital = word[:1].isupper()
+    kind = rng.random()
+    if kind < 0.4:
+        return _one(vocabulary.proper if capital else vocabulary.common, rng)
+    if kind < 0.7:
+        made = "".join(_syllable(rng) for _ in range(int(rng.integers(1, 4)))) + _one(_ENDS, rng)
     else:
-        made = "".join(pieces[int(rng.integers(len(pieces)))] for _ in range(int(rng.integers(1, 4))))
-    return made.capitalize() if word[:1].isupper() else made
+        made = "".join(_one(vocabulary.pieces, rng) for _ in range(int(rng.integers(1, 4))))
+    return made.capitalize() if capital else made
+
+
+def _one(choices: Sequence[str], rng: np.random.Generator) -> str:
+    return choices[int(rng.integers(len(choices)))]
 
 
 def _syllable(rng: np.random.Generator) -> str:
-    return _ONSETS[int(rng.integers(len(_ONSETS)))] + _VOWELS[int(rng.integers(len(_VOWELS)))]
-
-
-def word_pieces(vocabulary: Mapping[str, int]) -> list[str]:
-    """Return the entries of a tokenizer's vocabulary that are lower-case letters only, sorted."""
-    return sorted(piece for piece in vocabulary if re.fullmatch(r"[a-z]{2,7}", piece))
+    return _one(_ONSETS, rng) + _one(_VOWELS, rng)

@@ -1,5 +1,6 @@
 """What every learner keeps to; a new one is added to the list."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -46,8 +47,20 @@ def grpo(envs):
     return GRPOLearner(policy, pictures=pictures)
 
 
+def vllm(envs, stack):
+    """Make a policy of random weights behind a server on this machine."""
+    qwen(envs)  # which skips where it cannot be
+    pytest.importorskip("requests", reason="the extra `record` is not installed")
+    from mmsearch_agents.vllm import VLLMPolicy
+    from tests.learner_models import make_policy
+    from tests.vllm_server import TinyVLLM
+
+    server = stack.enter_context(TinyVLLM(make_policy(seed=1).model))
+    return VLLMPolicy(server.url().rstrip("/"), envs.stage.codec, seed=1)
+
+
 LEARNERS: dict[str, Any] = {name: (lambda envs, name=name: make_learner(name, envs, seed=1)) for name in AGENTS}
-LEARNERS |= {"sb3": dqn, "sft": sft, "grpo": grpo}
+LEARNERS |= {"sb3": dqn, "sft": sft, "grpo": grpo, "vllm": vllm}
 SHORT: dict[str, Any] = {"prompts": "short", "max_tokens": 96}
 """For policies that have not learned to come to an end."""
 
@@ -59,13 +72,14 @@ def name(request):
 
 @pytest.fixture
 def make(name):
-    return LEARNERS[name]
+    with ExitStack() as stack:
+        yield (lambda envs: vllm(envs, stack)) if name == "vllm" else LEARNERS[name]
 
 
 @pytest.fixture
 def make_envs(name, tiny_world):
     def make(rows):
-        options: dict[str, Any] = SHORT if name in ("sft", "grpo") else {}
+        options: dict[str, Any] = SHORT if name in ("sft", "grpo", "vllm") else {}
         return MMSearchVectorEnv(rows, tiny_world, split=None, autoreset_mode=AutoresetMode.DISABLED, **options)
 
     return make

@@ -20,7 +20,7 @@ import torch
 from peft import PeftModel
 
 from mmsearch_agents.policy.inputs import ImageProcessor, processor_for
-from mmsearch_agents.policy.model import QwenModel, base_of, load_model, quiet_peft
+from mmsearch_agents.policy.model import QwenModel, base_of, load_model, quiet_peft, quiet_weights
 from mmsearch_agents.policy.sampling import Sampling
 from mmsearch_env.codec import Codec, load_codec
 from mmsearch_env.errors import ConfigurationError
@@ -60,23 +60,27 @@ def write_folder(
             "tokenizer": codec.name,
             "tokenizer_fingerprint": codec.fingerprint,
             "sampling": asdict(sampling),
-            "base": None,
         }
-        if isinstance(model, PeftModel) and not merged:
-            name = base_of(model).config.name_or_path
-            if not name:
-                _unwrapped(model).save_pretrained(partial / "base")
-            state["base"] = name or "base"
-            state["base_digest"] = weights_digest(base_of(model))
-            model.save_pretrained(str(partial))
-        else:
-            plain = _unwrapped(model, merged=True) if isinstance(model, PeftModel) else model
-            plain.save_pretrained(partial)
+        with quiet_weights():
+            state |= _write_model(partial, model, merged)
         processor.save_pretrained(partial)
         (partial / FILE).write_text(json.dumps(state, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         _swap(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_model(folder: Path, model: QwenModel | PeftModel, merged: bool) -> dict[str, Any]:
+    """Write the weights; return what `policy.json` says of the model below them."""
+    if not isinstance(model, PeftModel) or merged:
+        plain = _unwrapped(model, merged=True) if isinstance(model, PeftModel) else model
+        plain.save_pretrained(folder)
+        return {"base": None}
+    name = base_of(model).config.name_or_path
+    if not name:
+        _unwrapped(model).save_pretrained(folder / "base")
+    model.save_pretrained(str(folder))
+    return {"base": name or "base", "base_digest": weights_digest(base_of(model))}
 
 
 def _unwrapped(model: PeftModel, *, merged: bool = False) -> QwenModel:

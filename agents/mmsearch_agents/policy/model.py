@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.utils import logging
 
 from mmsearch_env.codec import Codec
 from mmsearch_env.errors import ConfigurationError
@@ -20,6 +21,7 @@ QwenModel = Qwen2_5_VLForConditionalGeneration
 
 _LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _VISION_LINEAR = ("qkv", "proj", "gate_proj", "up_proj", "down_proj")
+_BARS = ("Loading weights", "Writing model shards")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +70,14 @@ def load_model(
         ) from error
     if not isinstance(config, Qwen2_5_VLConfig):
         raise ConfigurationError(f"Expected a model of type qwen2_5_vl, got {config.model_type!r}.")
-    loaded: Any = QwenModel.from_pretrained(
-        source,
-        dtype=dtype or _dtype(where),
-        device_map=device_map,
-        attn_implementation="sdpa",
-        output_loading_info=True,
-    )
+    with quiet_weights():
+        loaded: Any = QwenModel.from_pretrained(
+            source,
+            dtype=dtype or _dtype(where),
+            device_map=device_map,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
     model, report = loaded
     lacking = sorted([*report["missing_keys"], *(str(name) for name in report["mismatched_keys"])])
     if lacking:
@@ -130,6 +133,26 @@ def quiet_peft() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
+
+
+@contextmanager
+def quiet_weights() -> Iterator[None]:
+    """Keep back transformers' bars for reading and writing weights; those of downloads, and all others, are shown."""
+    set_hook = getattr(logging, "set_tqdm_hook", None)  # came in the course of transformers 5
+    if set_hook is None:
+        yield
+        return
+
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if options.get("desc") in _BARS:
+            options = {**options, "disable": True}
+        return factory(*args, **options) if before is None else before(factory, args, options)
+
+    before = set_hook(hook)
+    try:
+        yield
+    finally:
+        set_hook(before)
 
 
 def freeze_vision(model: QwenModel | PeftModel) -> None:

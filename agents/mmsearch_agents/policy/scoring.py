@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mmsearch_agents.policy.inputs import InputBuilder, Patches, embed, image_features
@@ -63,7 +64,6 @@ class TokenBatch:
 
     Attributes:
         ids: of the cells, int64 (B, E).
-        attention_mask: 1 where there is a cell, int64 (B, E).
         positions: M-RoPE's, int64 (3, B, E).
         pictures: the different ones.
         shown: for each placeholder in turn, which of `pictures` stands there.
@@ -75,7 +75,6 @@ class TokenBatch:
     """
 
     ids: Tensor
-    attention_mask: Tensor
     positions: Tensor
     pictures: tuple[Patches, ...]
     shown: tuple[int, ...]
@@ -92,7 +91,7 @@ class Scores:
 
     Attributes:
         logprobs: of the ids, (B, L), float32, or float64 from a model of that.
-        entropies: of the distributions that they were drawn from, in nats, (B, L), likewise.
+        entropies: of the distributions that they were drawn from, in nats, (B, L), likewise; without gradients.
         loss_mask: true at the scored ids, bool (B, L).
     """
 
@@ -126,7 +125,6 @@ def collate(samples: Sequence[Sample], inputs: InputBuilder, *, pad_id: int) -> 
         layouts.append(inputs.layout(sample.token_ids, own))
     batch, width = len(samples), max(len(layout.ids) for layout in layouts)
     ids = torch.full((batch, width), pad_id)
-    attention_mask = torch.zeros(batch, width, dtype=torch.int64)
     positions = torch.zeros(3, batch, width, dtype=torch.int64)
     loss_mask = np.zeros((batch, max(len(sample.token_ids) for sample in samples)), np.bool_)
     cells = np.zeros(loss_mask.shape, np.int64)
@@ -139,13 +137,12 @@ def collate(samples: Sequence[Sample], inputs: InputBuilder, *, pad_id: int) -> 
                 f"Expected a loss_mask of shape ({length},) that leaves the first id out, got {mask.shape}, "
                 f"{mask[:1].tolist()} at the first."
             )
-        ids[row, :end], attention_mask[row, :end], positions[:, row, :end] = layout.ids, 1, layout.positions
+        ids[row, :end], positions[:, row, :end] = layout.ids, layout.positions
         loss_mask[row, :length], targets[row, :length] = mask, sample.token_ids
         cells[row, 1:length] = layout.ends[:-1]
     rows, places = np.nonzero(loss_mask)
     return TokenBatch(
         ids,
-        attention_mask,
         positions,
         tuple(pictures),
         tuple(shown),
@@ -176,7 +173,9 @@ class TokenScorer(nn.Module):
         self.register_buffer("allowed", allowed, persistent=False)
         self.allowed: Tensor | None
 
-    def forward(self, batch: TokenBatch, *, temperature: float = 1.0, masked: bool = False) -> Scores:
+    def forward(
+        self, batch: TokenBatch, *, temperature: float = 1.0, masked: bool = False, entropies: bool = True
+    ) -> Scores:
         """Score a batch.
 
         Args:
@@ -184,6 +183,7 @@ class TokenScorer(nn.Module):
             temperature: divides the logits; that of sampling, for a policy's own ids.
             masked: take the distribution over the allowed ids only, as the policy samples; a scored id that is not
                 allowed has the log-probability -inf then.
+            entropies: tell the entropies as well; they cost about as much as the log-probabilities. Else they are 0.
 
         Raises:
             ConfigurationError: if `masked` is set and the scorer does not know which ids are allowed.
@@ -196,17 +196,17 @@ class TokenScorer(nn.Module):
         targets = batch.targets.to(hidden.device)
 
         def score(part: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-            return _scores(head(part), wanted, allowed, temperature)
+            return _scores(head(part), wanted, allowed, temperature, entropies)
 
         size = max(_LOGITS_PER_CHUNK // head.out_features, 1)
         parts = list(zip(torch.split(hidden, size), torch.split(targets, size), strict=True))
         several = len(parts) > 1 and torch.is_grad_enabled()
         scored = [checkpoint(score, *part, use_reentrant=False) if several else score(*part) for part in parts]
-        logprobs, entropies = (torch.cat(values) for values in zip(*scored, strict=True))
+        logprobs, spread = (torch.cat(values) for values in zip(*scored, strict=True))
         where = batch.rows.to(hidden.device), batch.places.to(hidden.device)
         empty = torch.zeros(batch.loss_mask.shape, dtype=logprobs.dtype, device=hidden.device)
         return Scores(
-            empty.index_put(where, logprobs), empty.index_put(where, entropies), batch.loss_mask.to(hidden.device)
+            empty.index_put(where, logprobs), empty.index_put(where, spread), batch.loss_mask.to(hidden.device)
         )
 
     def _hidden(self, batch: TokenBatch) -> Tensor:
@@ -216,7 +216,7 @@ class TokenScorer(nn.Module):
         features = image_features(base, batch.pictures)
         output = base.model.language_model(
             inputs_embeds=embed(base, batch.ids.to(device), [features[index] for index in batch.shown]),
-            attention_mask=batch.attention_mask.to(device),
+            attention_mask=None,  # attention is causal and rows are padded at their ends: nothing sees the padding
             position_ids=batch.positions.to(device),
             use_cache=False,
         )
@@ -224,15 +224,20 @@ class TokenScorer(nn.Module):
         return hidden[batch.rows.to(hidden.device), batch.cells.to(hidden.device)]
 
 
-def _scores(logits: Tensor, targets: Tensor, allowed: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
+def _scores(
+    logits: Tensor, targets: Tensor, allowed: Tensor | None, temperature: float, with_entropies: bool
+) -> tuple[Tensor, Tensor]:
     """Return log-probabilities and entropies, (S,) each."""
-    scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    scaled = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if temperature != 1:
+        scaled = scaled / temperature
     open_to = scaled if allowed is None else scaled.masked_fill(~allowed, -torch.inf)
-    total = open_to.logsumexp(dim=-1)
-    logprobs = open_to.gather(-1, targets[:, None])[:, 0] - total
-    # With the finite logits here, a forbidden id adds 0 times a number, and its gradient is 0 and not NaN.
-    entropies = total - (open_to.softmax(dim=-1) * scaled).sum(dim=-1)
-    return logprobs, entropies
+    logprobs = -functional.cross_entropy(open_to, targets, reduction="none")
+    if not with_entropies:
+        return logprobs, torch.zeros_like(logprobs)
+    with torch.no_grad():
+        # With the finite logits here, a forbidden id adds 0 times a number and not NaN.
+        return logprobs, open_to.logsumexp(dim=-1) - (open_to.softmax(dim=-1) * scaled).sum(dim=-1)
 
 
 def by_length(samples: Sequence[Sample], cells_per_batch: int, image_tokens: int = 0) -> Iterator[list[int]]:
