@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Only `make test` and its like use torch, and only where $(VENV) has none yet. To have another build than the pinned
-# one, install it there first, or say TORCH='torch==2.13.0 --index-url …'.
+# torch is installed where $(VENV) has none yet. To have another build than the pinned one, install it there first, or
+# say TORCH='torch==2.13.0 --index-url …'.
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 # Passed on to pytest, in the checkout and for the wheel, e.g. PYTEST_ARGS='-x -k codec'.
 PYTEST_ARGS ?=
@@ -26,7 +26,7 @@ step = @printf '\n== %s\n' "$(1)"
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.demo ## let all scripted agents play the bundled world; writes runs/demo (no torch needed)
+demo: $(VENV)/.demo ## let agents play the bundled world and a small policy learn on it (5 minutes); writes runs/demo
 	$(call step,examples/demo.py)
 	@$(BIN)/python examples/demo.py
 
@@ -110,8 +110,11 @@ $(VENV)/grounding/.made: $(METADATA) $(PINS)
 	@touch $@
 
 $(VENV)/.demo: $(METADATA) $(PINS)
-	$(call step,pip install the library with the extra report: about half a minute)
-	@$(PIP) install -c $(PINS) -e '.[report]'
+	$(call step,pip install torch unless $(VENV) has one: about half a minute)
+	@$(BIN)/python -c 'import torch; print("torch", torch.__version__)' 2>/dev/null \
+	    || $(PIP) install -c $(PINS) $(TORCH)
+	$(call step,pip install the library with the extras agents and report: about a minute)
+	@$(PIP) install -c $(PINS) -e '.[agents,report]'
 	@touch $@
 
 $(VENV)/.dev: $(METADATA) $(PINS)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents import make_learner
@@ -68,22 +72,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--split", default="test")
     parser.add_argument("--episodes", type=int, help="how many tasks; all of the split if left out")
+    parser.add_argument("--jobs", type=int, default=1, help="how many policies to measure at a time")
     options = parser.parse_args()
-    envs = MMSearchVectorEnv(64, split=options.split, autoreset_mode=AutoresetMode.DISABLED, copy=False, **ENVIRONMENT)
-    task_ids = sample_tasks(envs.stage.tasks, options.episodes, seed=0)
-    rows: dict[str, Any] = {}
-    curves: dict[str, Any] = {}
-    for name, folder in _RUNS.items():
-        if not (options.runs / folder / "policy").exists():
-            continue
-        policy = QwenPolicy.load(options.runs / folder / "policy", codec=envs.stage.codec)
-        learner = SFTLearner(policy)
-        rows[name] = {"greedy": summed(learner, envs, task_ids), "sampled": summed(learner, envs, task_ids, drawn=True)}
-        curves |= {name: curve} if (curve := read_curve(options.runs / folder / "metrics.jsonl")) else {}
-        print(name, json.dumps(rows[name]["greedy"]["all"]), flush=True)
-        if folder == "base":
-            rows[name]["reading"] = reading(policy, options.split)
-            print(rows[name]["reading"], flush=True)
+    there = {name: options.runs / run for name, run in _RUNS.items() if (options.runs / run / "policy").exists()}
+    measure_one = partial(measured, split=options.split, episodes=options.episodes)
+    if options.jobs > 1:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            rows = dict(zip(there, pool.map(measure_one, there.values()), strict=True))
+    else:
+        rows = {name: measure_one(run) for name, run in there.items()}
+    curves = {name: curve for name, run in there.items() if (curve := read_curve(run / "metrics.jsonl"))}
+    envs, task_ids = _played(options.split, options.episodes)
     for name in SCRIPTED:
         rows[f"`{name}`"] = {"greedy": summed(make_learner(name, envs), envs, task_ids)}
     results = {
@@ -100,6 +99,25 @@ def main() -> None:
     (options.out / "tiny_policies.md").write_text(as_markdown(results), encoding="utf-8")
     if curves:
         draw(curves, options.out / "tiny_policies.png")
+
+
+def measured(run: Path, split: str, episodes: int | None) -> dict[str, Any]:
+    """Play the tasks with the policy of a run, greedily and at temperature 1; of a base, measure reading as well."""
+    torch.set_num_threads(1)
+    envs, task_ids = _played(split, episodes)
+    policy = QwenPolicy.load(run / "policy", codec=envs.stage.codec)
+    learner = SFTLearner(policy)
+    row: dict[str, Any] = {"greedy": summed(learner, envs, task_ids)}
+    row["sampled"] = summed(learner, envs, task_ids, drawn=True)
+    if run.name == "base":
+        row["reading"] = reading(policy, split)
+    print(run.name, json.dumps(row["greedy"]["all"]), flush=True)
+    return row
+
+
+def _played(split: str, episodes: int | None) -> tuple[MMSearchVectorEnv, list[str]]:
+    envs = MMSearchVectorEnv(64, split=split, autoreset_mode=AutoresetMode.DISABLED, copy=False, **ENVIRONMENT)
+    return envs, sample_tasks(envs.stage.tasks, episodes, seed=0)
 
 
 def summed(

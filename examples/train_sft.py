@@ -13,11 +13,14 @@ from pathlib import Path
 from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents import Dataset, make_learner, play, train
+from mmsearch_agents.accelerated import launched
 from mmsearch_agents.checkpoints import Checkpoints, resumed
 from mmsearch_agents.evaluate import evaluate, sample_tasks
 from mmsearch_agents.policy import QwenPolicy, build_model, checkpoint_gradients, pictures_of, tiny_config
 from mmsearch_agents.presets import SftPreset, get_sft_preset
+from mmsearch_agents.processes import part_of
 from mmsearch_agents.sft import SFTLearner
+from mmsearch_agents.shipped import environment_of, write_environment
 from mmsearch_agents.training_log import TrainingLog
 from mmsearch_env import load_trajectories, load_world
 from mmsearch_env.codec import Codec, load_codec
@@ -40,7 +43,7 @@ class Config:
     evaluate_every: int = 200
     evaluate_on: int = 64
     checkpoint_every: int = 100
-    num_envs: int = 32
+    num_envs: int = 32  # of each process, if `accelerate launch` starts several
     tensorboard: bool = False
     resume: bool = False
     seed: int = 0
@@ -49,34 +52,35 @@ class Config:
 
 def main(config: Config) -> SFTLearner:
     """Train, evaluating on the way; the policy is left in `<out>/policy`."""
-    preset, out = get_sft_preset(config.preset), Path(config.out)
+    processes, preset, out = launched(), get_sft_preset(config.preset), Path(config.out)
     codec = load_codec() if config.model == "tiny" else load_codec(config.model)
     shown = demonstrations(config, make_envs(config, codec, "train"))
     source = Dataset(trajectories=shown, batch_size=preset.batch_size, epochs=preset.epochs, seed=config.seed)
     updates = preset.epochs * -(-len(shown) // preset.batch_size)
     envs = make_envs(config, codec, "validation")
     task_ids = sample_tasks(envs.stage.tasks, min(config.evaluate_on, len(envs.stage.tasks)), seed=config.seed)
-
-    checkpoints = Checkpoints(out / "checkpoints", every=config.checkpoint_every)
+    checkpoints = Checkpoints(out / "checkpoints", every=config.checkpoint_every, processes=processes)
     latest, pictures = checkpoints.latest() if config.resume else None, pictures_of(envs.stage)
     if latest is not None:
-        learner = SFTLearner.load(latest, pictures=pictures, codec=codec)
+        learner = SFTLearner.load(latest, pictures=pictures, codec=codec, processes=processes)
     else:
-        policy = make_policy(config, preset, codec)
-        learner = SFTLearner(policy, preset.options.lasting(updates), pictures=pictures, seed=config.seed)
-    save = checkpoints.saver(learner)
-
-    with TrainingLog(out, total=updates, begin=learner.batches, tensorboard=config.tensorboard) as log:
+        policy, options = make_policy(config, preset, codec), preset.options.lasting(updates)
+        learner = SFTLearner(policy, options, pictures=pictures, seed=config.seed, processes=processes)
+    save, begin = checkpoints.saver(learner), learner.batches
+    with TrainingLog(out, total=updates, begin=begin, tensorboard=config.tensorboard, processes=processes) as log:
 
         def on_update(update: int, metrics: Mapping[str, float]) -> None:
-            if learner.batches % config.evaluate_every == 0 or learner.batches == updates:
+            if processes.main and (learner.batches % config.evaluate_every == 0 or learner.batches == updates):
                 overall = evaluate(learner, envs, task_ids).overall
                 metrics = {**metrics, "eval/accuracy": overall.accuracy, "eval/format_rate": overall.format_rate}
             log(update, metrics)
             save(update, metrics)
 
-        train(learner, log.watch(resumed(source, learner.batches)), on_update=on_update)
-    learner.policy.save(out / "policy", merged=True)
+        train(learner, log.watch(resumed(part_of(source, processes), begin)), on_update=on_update)
+    if processes.main:
+        learner.policy.save(out / "policy", merged=True)
+        write_environment(out / "policy", environment_of(envs.stage))
+    processes.end()
     return learner
 
 
@@ -92,9 +96,8 @@ def make_policy(config: Config, preset: SftPreset, codec: Codec) -> QwenPolicy:
 def make_envs(config: Config, codec: Codec, split: str) -> MMSearchVectorEnv:
     """Return rows over one split that take their next task from whoever plays them."""
     return MMSearchVectorEnv(
-        config.num_envs, load_world(config.world), split=split, tokenizer=codec,
-        prompts="short" if config.model == "tiny" else "full",
-        max_tokens=config.max_tokens, copy=False, autoreset_mode=AutoresetMode.DISABLED,
+        config.num_envs, load_world(config.world), split=split, tokenizer=codec, max_tokens=config.max_tokens,
+        prompts="short" if config.model == "tiny" else "full", copy=False, autoreset_mode=AutoresetMode.DISABLED,
     )  # fmt: skip
 
 
@@ -105,8 +108,7 @@ def demonstrations(config: Config, envs: MMSearchVectorEnv) -> list[Trajectory]:
     task_ids = sample_tasks(envs.stage.tasks, config.tasks or None, seed=config.seed)
     teachers = [make_learner(name, envs, seed=config.seed) for name in config.teachers.split(",")]
     shown = [trajectory for teacher in teachers for _, trajectory in play(teacher, envs, task_ids)]
-    least = 1.0 if config.right_only else 0.1  # 0.9 for a right answer, 0.1 for form
-    return [trajectory for trajectory in shown if trajectory.reward >= least]
+    return [one for one in shown if one.reward >= (1.0 if config.right_only else 0.1)]  # 0.9 if right, 0.1 for form
 
 
 if __name__ == "__main__":

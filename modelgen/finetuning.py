@@ -22,11 +22,11 @@ from modelgen.keeping import keep
 
 OPTIONS = SftOptions(
     optimizer=OptimizerOptions(
-        learning_rate=3e-4, betas=(0.9, 0.98), schedule=Schedule(kind="cosine", total=1, warmup_ratio=0.1)
+        learning_rate=1e-3, betas=(0.9, 0.98), schedule=Schedule(kind="cosine", total=1, warmup_ratio=0.1)
     ),
     cells_per_pass=4096,
 )
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Settings:
         seed: of everything.
     """
 
-    rounds: int = 3
+    rounds: int = 2
     right_only: bool = False
     tasks: int = 0
     evaluate_on: int = 200

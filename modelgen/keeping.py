@@ -39,3 +39,4 @@ def ship(runs: Path, out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(runs / run / "policy", out / name)
         shutil.copyfile(runs / run / log, out / name / "training.jsonl")
+        (out / name / "model.safetensors").chmod(0o644)  # safetensors lets nobody else read what it writes

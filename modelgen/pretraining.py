@@ -21,6 +21,7 @@ from modelgen.dialogues import Dialogue, Encoder, cut, endless, teacher_episodes
 from modelgen.keeping import keep
 from modelgen.looking import looked_at
 from modelgen.names import Cutter, known_names
+from modelgen.seeing import draw_seen, teach_seeing
 
 _POOL = 256
 """How many dialogues are sorted by length at a time."""
@@ -45,6 +46,8 @@ class Settings:
         search_share: how many of the dialogues have searches.
         keep: the probability that a name stays as it is.
         scenes: how many new pictures to ask about.
+        seen_scenes: how many others the vision tower learns to see beforehand.
+        seen_passes: how often it sees each.
         tasks: how many tasks of each split to take; 0 for all.
         evaluate_every: updates between evaluations and checkpoints.
         seed: of everything.
@@ -63,6 +66,8 @@ class Settings:
     search_share: float = 0.5
     keep: float = 0.1
     scenes: int = 5000
+    seen_scenes: int = 2400
+    seen_passes: int = 25
     tasks: int = 0
     evaluate_every: int = 200
     seed: int = 0
@@ -91,6 +96,9 @@ def pretrain(folder: Path, settings: Settings) -> None:
     policy = QwenPolicy(build_model(tiny_config(stage.codec, vision_width=96), seed=settings.seed), stage.codec)
     optimizers = _optimizers(policy, settings)
     seen, step = _resume(folder / "checkpoint.pt", policy, optimizers)
+    if step == 0 and settings.seen_scenes:
+        drawn = draw_seen(stage, settings.seen_scenes, first=settings.scenes)
+        teach_seeing(policy, drawn, passes=settings.seen_passes, log=folder / "seeing.jsonl" if rank == 0 else None)
     rng = np.random.default_rng([settings.seed, 2, step, rank])
     losses: list[float] = []
     waiting: list[list[Sample]] = []

@@ -37,7 +37,7 @@ class Settings:
         seed: of tasks and sampling.
     """
 
-    updates: int = 60
+    updates: int = 40
     tasks_per_batch: int = 16
     learning_rate: float = 1e-4
     advantage: AdvantageKind = "mean"

@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="the extra `agents` is not installed"
 
 import torch
 
-from mmsearch_agents.policy import QwenPolicy
+from mmsearch_agents.policy import QwenPolicy, build_model, tiny_config
 from mmsearch_agents.shipped import POLICIES, trained_for
 from modelgen import finetuning, reinforcing
 from modelgen.dialogues import ENVIRONMENT, Encoder, cut, is_founded, teacher_episodes
@@ -28,6 +28,7 @@ from modelgen.looking import looked_at
 from modelgen.names import Cutter, Vocabulary, invent, invent_all, known_names
 from modelgen.pretraining import Settings, learning_rate, pretrain, repeats
 from modelgen.reinforcing import reinforce
+from modelgen.seeing import draw_seen, teach_seeing
 
 WORDS = Vocabulary(["ab", "cde"], ["river", "stone"], ["Mars"])
 POOR = Habits(whole=1.0, vague=1.0, stop=1.0, needless=1.0, distracted=1.0)
@@ -111,6 +112,46 @@ def test_questions_about_new_pictures_have_the_form_of_the_worlds_own(taught, tm
     assert all(one.template.texts[1][0].startswith(reason) for one in drawn)
 
 
+def test_what_is_to_be_seen_is_told_place_by_place(taught):
+    seen = draw_seen(taught[1], 6)
+    again = draw_seen(taught[1], 2, first=4)
+    assert (seen.views[4:] == again.views).all()
+    assert (seen.kinds[4:] == again.kinds).all()
+    for kinds, shown, count in zip(seen.kinds, seen.shown, seen.counts, strict=True):
+        assert {kind - 1 for kind in kinds.tolist() if kind} == set(np.flatnonzero(shown).tolist())
+        assert 0 <= count <= 3
+    on_flag = seen.stars != -1
+    assert on_flag.any()
+    assert (seen.colours[on_flag] != -1).all()
+    assert (seen.colours[~on_flag] == -1).all()
+
+
+def test_a_tower_learns_to_see_and_the_language_model_stays_as_it_is(taught, tmp_path):
+    stage = taught[1]
+    policy = QwenPolicy(build_model(tiny_config(stage.codec, vision_width=32, width=32)), stage.codec)
+    before = {name: weight.clone() for name, weight in policy.model.named_parameters()}
+    seen = draw_seen(stage, 10)
+    on_flag = seen.stars != -1
+    found = teach_seeing(policy, seen, passes=2, batch_size=4, log=tmp_path / "seeing.jsonl")
+    assert found.keys() == {"kind", "background", "count", "shown"} | (
+        {"colour", "star"} if on_flag[0].any() else set()
+    )
+    assert [line["pass"] for line in read_lines(tmp_path / "seeing.jsonl")] == [1, 2]
+    changed = {name for name, weight in policy.model.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed
+    assert all("visual" in name for name in changed)
+
+
+def test_pictures_without_a_flag_teach_nothing_of_flags(taught):
+    stage = taught[1]
+    policy = QwenPolicy(build_model(tiny_config(stage.codec, vision_width=32, width=32)), stage.codec)
+    seen = draw_seen(stage, 4)
+    without = replace(seen, colours=np.full_like(seen.colours, -1), stars=np.full_like(seen.stars, -1))
+    found = teach_seeing(policy, without, passes=1, batch_size=2)
+    assert found.keys() == {"kind", "background", "count", "shown"}
+    assert all(weight.isfinite().all() for weight in policy.model.parameters())
+
+
 def test_copying_is_learnt_where_an_id_follows_what_it_followed_before():
     assert repeats(np.array([5, 6, 7, 5, 6, 8, 5, 6])).tolist() == [False] * 4 + [True, False, False, True]
 
@@ -149,6 +190,8 @@ def base(tmp_path_factory):
         cooldown=2_000,
         thin_until=4_000,
         scenes=2,
+        seen_scenes=8,
+        seen_passes=1,
         tasks=24,
         evaluate_every=2,
     )
@@ -162,6 +205,7 @@ def test_a_base_learns_logs_and_goes_on_from_its_checkpoint(base, tmp_path):
     assert log[-1]["loss"] < log[0]["loss"]
     assert {"answer", "perception", "turn_0"} <= log[-1].keys()
     assert (folder / "policy" / "policy.json").exists()
+    assert [line["pass"] for line in read_lines(folder / "seeing.jsonl")] == [1]
     pretrain(folder, replace(base[1], tokens=9_000))
     more = read_lines(folder / "log.jsonl")
     assert more[: len(log)] == log
@@ -170,7 +214,7 @@ def test_a_base_learns_logs_and_goes_on_from_its_checkpoint(base, tmp_path):
 
 def test_two_processes_share_the_work_and_keep_the_same_weights(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "modelgen"]
-    sizes = ["--tokens", "4000", "--batch-tokens", "1000", "--scenes", "2", "--evaluate-every", "1", "--tasks", "24"]
+    sizes = "--tokens 4000 --batch-tokens 1000 --scenes 2 --seen-scenes 0 --tasks 24 --evaluate-every 1".split()
     subprocess.run([*command, "base", str(tmp_path), *sizes], check=True, timeout=240, capture_output=True)
     assert [line["step"] for line in read_lines(tmp_path / "log.jsonl")][:2] == [1, 2]
     assert read_lines(tmp_path / "log.jsonl")[-1]["tokens"] >= 4000

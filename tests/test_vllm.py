@@ -18,8 +18,9 @@ from mmsearch_agents import Rollouts, play, train  # noqa: E402
 from mmsearch_agents.grpo import GRPOLearner, GrpoOptions  # noqa: E402
 from mmsearch_agents.policy import LoraOptions, QwenPolicy, add_lora, pictures_of  # noqa: E402
 from mmsearch_agents.vllm import ServedRollouts, VLLMPolicy, play_turns, sends_adapters  # noqa: E402
-from mmsearch_env.errors import ConfigurationError  # noqa: E402
+from mmsearch_env.errors import ConfigurationError, WebFault  # noqa: E402
 from mmsearch_env.vector import MMSearchVectorEnv  # noqa: E402
+from tests.loopback import json_answer  # noqa: E402
 from tests.policy_models import full_logprobs, small_model  # noqa: E402
 from tests.vllm_server import CODEC, NAME, TinyVLLM, placed, talkative  # noqa: E402
 
@@ -196,6 +197,15 @@ def test_their_seeds_do_not_depend_on_what_else_is_in_flight(make_policy, make_e
     assert play_turns(make_policy(seed=5), stage, task_ids, first=4) != together
 
 
+def test_the_first_that_fails_ends_the_others_with_the_turns_they_have_begun(server, make_policy, make_envs):
+    envs, policy = make_envs(), make_policy(in_flight=2)
+    policy.server.check()
+    server.route("/inference/v1/generate", json_answer({"error": "out of memory"}, status=400))
+    with pytest.raises(WebFault, match="out of memory"):
+        play_turns(policy, envs.stage, ids(envs)[:3] * 20)
+    assert len(server.asked("/inference/v1/generate")) <= 1 + 2
+
+
 def test_a_saved_policy_asks_the_same_server_in_the_same_way(make_policy, make_envs, tmp_path, monkeypatch):
     monkeypatch.setenv("TINY_KEY", "sesame-1234")
     envs = make_envs()
@@ -236,6 +246,10 @@ def test_grpo_learns_from_what_a_server_sampled_with_the_learners_own_adapters(m
             before=sends_adapters(policy, served, tmp_path / "adapters"),
         )
         history = train(learner, source, updates=3)
+        served.save(tmp_path / "served")
+        again = VLLMPolicy.load(tmp_path / "served")
+        assert again.server.model == "mmsearch"
+        again.close()
         served.server.model = NAME  # the model below the adapters is another policy
         (below,) = train(learner, replace(source, before=None), updates=1)
         served.close()

@@ -26,13 +26,17 @@ PICTURE = np.zeros((8, 8, 3), np.uint8)
 QUICK = WebLimits(backoff=0.01, connect_timeout=2.0, read_timeout=0.3, total_timeout=5.0, retries=2)
 
 
+def scored(token_ids, logprob=-0.5):
+    return [{"token_id": one, "logprob": logprob} for one in token_ids]
+
+
 def answer(token_ids=(12, END), *, logprob=-0.5, reason="stop", prompt=None, pictures=1, **changes):
     """Answer a request for a turn; the model is as long as nothing is changed."""
     choice = {
         "index": 0,
         "token_ids": list(token_ids),
         "finish_reason": reason,
-        "logprobs": {"content": [{"token_id": one, "logprob": logprob} for one in token_ids]},
+        "logprobs": {"content": scored(token_ids, logprob)},
     }
     shown = {"image": [{"offset": 1, "length": 2}] * pictures} if pictures else None
     whole = {"choices": [choice], "prompt_token_ids": prompt or [ASKED[0], IMAGE, IMAGE, 11], "mm_placeholders": shown}
@@ -111,6 +115,13 @@ SCRIPTS = {
         "one log-probability for each of 2 ids",
     ),
     "none at all": (answer(logprob=-9999.0), "finite log-probabilities"),
+    "a density": (answer(logprob=0.7), "finite log-probabilities, none above 0"),
+    "a number beyond floats": (answer(logprob=-(10**400)), "finite log-probabilities"),
+    "a truth value": (answer(logprob=False), "finite log-probabilities"),
+    "rows that are none": (
+        answer(choices=[{**answer()["choices"][0], "logprobs": {"content": [*scored((12, END)), "x"]}}]),
+        "one log-probability for each of 2 ids",
+    ),
     "a reserved id": (answer((CODEC.start_of_turn_id, END)), "ids that a policy may emit"),
     "an id of a larger model": (answer((CODEC.vocab_size, END)), "give vocab_size"),
     "an end in the middle": (answer((END, 12, END)), "a turn that ends with its end-of-turn id"),
@@ -118,7 +129,10 @@ SCRIPTS = {
     "a stop elsewhere": (answer((12,), reason="stop"), "a turn that ends with its end-of-turn id"),
     "too little room": (answer((12,), reason="length"), "raise --max-model-len"),
     "other ids read": (answer(prompt=[ASKED[0], IMAGE, 12]), "to read the 3 ids that it was sent"),
+    "ids in lists": (answer(prompt=[[1, 2], [3, 4]]), "to read the 3 ids that it was sent"),
+    "ids in lists and not": (answer(prompt=[1, [3, 4]]), "to read the 3 ids that it was sent"),
     "a picture lost": (answer(pictures=0, prompt=ASKED), "to see 1 pictures"),
+    "pictures by their number": (answer(mm_placeholders={"image": 1}), "to see 1 pictures"),
     "no prompt": (answer(prompt_token_ids=None), "and prompt_token_ids"),
     "no choice": (answer(choices=[]), "one choice"),
     "no object": ([1, 2], "one choice"),

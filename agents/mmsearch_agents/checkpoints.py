@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from mmsearch_agents.processes import ALONE, Processes
 from mmsearch_agents.sources import Dataset, Rollouts
 from mmsearch_env.errors import ConfigurationError
 
@@ -30,13 +31,21 @@ class Checkpoints:
     A folder of such a name is whole: it is written beside, flushed to the disk, and renamed.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, every: int = 10, keep: int | None = 2) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int = 10,
+        keep: int | None = 2,
+        processes: Processes = ALONE,
+    ) -> None:
         """Keep checkpoints in `folder`; what a process that was killed left half-written is removed.
 
         Args:
             folder: it is made when the first is written.
             every: after how many batches `saver` writes one.
             keep: how many of the last to keep; None keeps all.
+            processes: that train the learner; all see the same folder, all call `save`, and the main one writes.
 
         Raises:
             ConfigurationError: if a number is not positive.
@@ -44,8 +53,8 @@ class Checkpoints:
         if every < 1 or (keep is not None and keep < 1):
             raise ConfigurationError(f"Expected every and keep to be at least 1, got {every} and {keep}.")
         self.folder = Path(folder)
-        self._every, self._keep = every, keep
-        for left in self.folder.glob(".*"):
+        self._every, self._keep, self._processes = every, keep, processes
+        for left in self.folder.glob(".*") if processes.main else ():
             if re.fullmatch(r"\.+\d{6,}\..*", left.name):
                 shutil.rmtree(left)
 
@@ -59,9 +68,9 @@ class Checkpoints:
     def save(self, learner: Resumable) -> Path:
         """Write a checkpoint, unless it is there, and remove the oldest; return its folder."""
         target = self.folder / f"{learner.batches:06d}"
-        if not target.exists():
+        if not self._processes.gather(target.exists())[0]:
             learner.save(target)
-        if self._keep is not None:
+        if self._keep is not None and self._processes.main:
             for old in sorted(self._all(), key=lambda path: int(path.name))[: -self._keep]:
                 # Renamed first: a folder that is being removed must not be taken for a checkpoint.
                 leaving = old.with_name(f".{old.name}.removed")

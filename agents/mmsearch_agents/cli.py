@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from gymnasium.vector import AutoresetMode
@@ -15,8 +16,9 @@ from rich.table import Table
 
 from mmsearch_agents import evaluate as evaluation
 from mmsearch_agents.metrics import SEARCH_KINDS, Measures
-from mmsearch_agents.registry import make_learner
+from mmsearch_agents.registry import AGENTS, make_learner
 from mmsearch_agents.run_folder import RunFolder
+from mmsearch_agents.shipped import POLICIES, trained_for
 from mmsearch_env.cli import open_world
 from mmsearch_env.cli.progress import progress
 from mmsearch_env.errors import ConfigurationError
@@ -25,26 +27,53 @@ from mmsearch_env.vector import MMSearchVectorEnv
 INTERRUPTED = 130
 """The exit code of a run that was stopped by Ctrl-C, as shells give it."""
 
+_DEFAULTS: Mapping[str, Any] = {
+    "world": "atlas",
+    "dialect": "deepmmsearch_r1",
+    "prompts": "full",
+    "max_tokens": 2048,
+    "top_k": 5,
+    "on_miss": "index",
+}
+"""Options of the environment where neither the command nor the agent says another."""
+
+_NAMES = ", ".join((*AGENTS, *POLICIES))
+
 
 def evaluate(
     *,
-    agent: Annotated[str, typer.Option(help="Name of an agent (e.g. refiner), or path of a saved one.")],
+    agent: Annotated[str, typer.Option(help=f"Name of an agent ({_NAMES}), or path of a saved one.")],
     out: Annotated[Path, typer.Option(help="Folder to write the run to.")],
-    world: Annotated[str, typer.Option(help="Name of a bundled world, or path of a world's folder.")] = "atlas",
+    world: Annotated[
+        str | None, typer.Option(help="Name of a bundled world, or path of a world's folder.", show_default="atlas")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which tasks: train, validation, test, ood, or all.")] = "test",
     episodes: Annotated[
         int | None, typer.Option(min=1, help="How many tasks, drawn by the seed.", show_default="all of the split")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the tasks, their order, and the agent's own chance.")] = 0,
-    dialect: Annotated[str, typer.Option(help="Language that the agent speaks.")] = "deepmmsearch_r1",
-    prompts: Annotated[str, typer.Option(help="full, short, or path of a text file.")] = "full",
-    max_tokens: Annotated[int, typer.Option(min=2, help="Longest context in tokens, prompt included.")] = 2048,
+    dialect: Annotated[
+        str | None, typer.Option(help="Language that the agent speaks.", show_default="deepmmsearch_r1")
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="full, short, or path of a text file.", show_default="full")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=2, help="Longest context in tokens, prompt included.", show_default="2048")
+    ] = None,
     top_k: Annotated[
-        int, typer.Option(min=1, help="Results per search; for a packed world, the --k it was recorded with.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1, help="Results per search; for a packed world, the --k it was recorded with.", show_default="5"
+        ),
+    ] = None,
     on_miss: Annotated[
-        str, typer.Option(help="What a search that nobody recorded gives: error, empty, or index (the world's own).")
-    ] = "index",
+        str | None,
+        typer.Option(
+            help="What a search that nobody recorded gives: error, empty, or index (the world's own).",
+            show_default="index",
+        ),
+    ] = None,
     num_envs: Annotated[int, typer.Option(min=1, help="How many episodes are played side by side.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Play only what the run in --out lacks.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run in --out first.")] = False,
@@ -55,27 +84,32 @@ def evaluate(
     Writes to --out: summary.json (accuracy with its 95 % interval, em, f1, searches and format rate, also by
     needs_search, category and domain), trajectories.jsonl with every episode, and the pictures. A run that was stopped
     with Ctrl-C goes on with --resume.
+
+    A policy is played in the environment that it was trained for, as far as that is known and the options do not say
+    otherwise.
     """
     if resume and overwrite:
         raise ConfigurationError("Expected one of --resume and --overwrite, got both.")
-    loaded = open_world(world)
+    asked: dict[str, Any] = {"world": world, "dialect": dialect, "prompts": prompts}
+    asked |= {"max_tokens": max_tokens, "top_k": top_k, "on_miss": on_miss}
+    given = {name: value for name, value in asked.items() if value is not None}
+    trained = trained_for(agent)
+    settings = {**_DEFAULTS, **trained, **given}
+    taken = [f"{_flag(name)} {trained[name]}" for name in _DEFAULTS if name in trained and name not in given]
+    if taken and not as_json:
+        typer.echo(f"{agent} plays as it was trained: {' '.join(taken)}")
     envs = MMSearchVectorEnv(
         num_envs=num_envs,
-        world=loaded,
         split=None if split == "all" else split,
-        dialect=dialect,
-        prompts=prompts,
-        max_tokens=max_tokens,
-        top_k=top_k,
-        on_miss=on_miss,
         autoreset_mode=AutoresetMode.DISABLED,
         on_fault="truncate",
+        **{**settings, "world": open_world(settings["world"])},
     )
     task_ids = evaluation.sample_tasks(envs.stage.tasks, episodes, seed=seed)
     learner = make_learner(agent, envs, seed=seed)
-    options = {"agent": agent, "world": world, "split": split, "episodes": len(task_ids), "seed": seed}
-    options |= {"dialect": dialect, "prompts": prompts, "max-tokens": max_tokens}
-    options |= {"top-k": top_k, "on-miss": on_miss, "num-envs": num_envs}
+    options = {"agent": agent, "world": settings["world"], "split": split, "episodes": len(task_ids), "seed": seed}
+    options |= {name: settings[name] for name in _DEFAULTS if name != "world"}
+    options |= {"num_envs": num_envs}
     try:
         with progress(agent) as on_episode:
             summary = evaluation.evaluate(
@@ -140,5 +174,9 @@ def measures_cells(measures: Measures) -> list[str]:
 
 def _command(options: dict[str, object]) -> str:
     """Return a command that gives these results again, in the folder `again`, wherever this run is written."""
-    words = [word for name, value in {**options, "out": "again"}.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in {**options, "out": "again"}.items() for word in (_flag(name), str(value))]
     return shlex.join(["mmsearch", "eval", *words])
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -84,7 +84,8 @@ def train(
     history = []
     for update, trajectories in enumerate(islice(source.batches(learner), updates)):
         rewards = [trajectory.reward for trajectory in trajectories]
-        metrics = {"reward": float(np.mean(rewards)), "episodes": float(len(rewards)), **learner.learn(trajectories)}
+        mean = float(np.mean(rewards)) if rewards else float("nan")
+        metrics = {"reward": mean, "episodes": float(len(rewards)), **learner.learn(trajectories)}
         history.append(metrics)
         if on_update is not None:
             on_update(update, metrics)

@@ -11,10 +11,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mmsearch_agents.processes import ALONE, Processes
 from mmsearch_agents.schedules import Schedule
 from mmsearch_env.errors import ConfigurationError
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_WEIGHT = "weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +57,32 @@ class Optimizer:
         steps: how many were made.
     """
 
-    def __init__(self, model: nn.Module, options: OptimizerOptions, *, seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, options: OptimizerOptions, *, seed: int = 0, processes: Processes = ALONE
+    ) -> None:
         """Optimize what is trainable now.
 
         Args:
             model: its parameters with `requires_grad`.
             options: of AdamW.
-            seed: of dropout.
+            seed: of dropout, which differs between processes.
+            processes: that make the same steps.
 
         Raises:
             ConfigurationError: if nothing is trainable, or the schedule does not know its end.
         """
-        self._named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._weights = self._named = _trainable(model)
         if not self._named:
             raise ConfigurationError("Expected weights with requires_grad to train, got a model without any.")
         self._options = options
         self._seed = seed
+        self._processes = processes
         self.steps = 0
-        self._adamw = torch.optim.AdamW(
+        self._adamw = self._made()
+
+    def _made(self) -> torch.optim.AdamW:
+        options = self._options
+        return torch.optim.AdamW(
             self._named.values(),
             lr=options.learning_rate * options.schedule.factor(0),
             betas=options.betas,
@@ -80,19 +90,35 @@ class Optimizer:
             weight_decay=options.weight_decay,
         )
 
+    def train_instead(self, copy: nn.Module) -> None:
+        """Optimize a copy of the model whose weights are shards (DTensor); the model takes them over, now and always.
+
+        Args:
+            copy: with the same names of weights, which may be more precise than the model's.
+        """
+        self._named = _trainable(copy)
+        self._adamw = self._made()
+        self._hand_over()
+
+    @torch.no_grad()
+    def _hand_over(self) -> None:
+        for name, weight in self._weights.items():
+            if weight is not self._named[name]:
+                weight.copy_(_whole(self._named[name]))
+
     @contextmanager
     def randomness(self) -> Iterator[None]:
         """Seed dropout by the number of the step, and leave the global generators as they are."""
         devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self._seed + self.steps)
+            torch.manual_seed(self._processes.seed(self._seed + self.steps))
             yield
 
     def step(self, loss: float) -> dict[str, float]:
         """Use up the gradients.
 
         Args:
-            loss: that they are of.
+            loss: that they are of, over all processes.
 
         Returns:
             `gradient_norm`, before clipping, and `learning_rate`.
@@ -101,7 +127,7 @@ class Optimizer:
             FloatingPointError: if loss or gradients are not finite; the weights are as before then.
         """
         bound = self._options.max_gradient_norm
-        norm = float(nn.utils.clip_grad_norm_(self._named.values(), float("inf") if bound is None else bound))
+        norm = float(_whole(nn.utils.clip_grad_norm_(self._named.values(), float("inf") if bound is None else bound)))
         if not (math.isfinite(norm) and math.isfinite(loss)):
             self._adamw.zero_grad()
             raise FloatingPointError(
@@ -113,18 +139,25 @@ class Optimizer:
             group["lr"] = rate
         self._adamw.step()
         self._adamw.zero_grad()
+        self._hand_over()
         self.steps += 1
         return {"gradient_norm": norm, "learning_rate": rate}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the moments by the names of the weights; empty before the first step."""
-        state = self._adamw.state
-        return {
-            f"{name}/{moment}": state[weight][moment]
-            for name, weight in self._named.items()
-            if weight in state
-            for moment in _MOMENTS
-        }
+        """Return the moments by the names of the weights, empty before the first step, and weights of shards.
+
+        All processes take part, and only the main one gets what is in shards.
+        """
+        found = {}
+        for name, weight in self._named.items():
+            kept = {moment: self._adamw.state[weight][moment] for moment in _MOMENTS if weight in self._adamw.state}
+            if kept and weight is not self._weights[name]:
+                kept[_WEIGHT] = weight.detach()
+            for kind, tensor in kept.items():
+                whole = _whole(tensor)
+                if self._processes.main:
+                    found[f"{name}/{kind}"] = whole.cpu()
+        return found
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Go on from what `tensors` gave after so many steps.
@@ -132,16 +165,40 @@ class Optimizer:
         Raises:
             ConfigurationError: if they are of other weights.
         """
-        lacking = [name for name in self._named if f"{name}/step" not in tensors]
-        if (lacking or len(tensors) != len(_MOMENTS) * len(self._named)) and tensors:
+        moments = {name: tensor for name, tensor in tensors.items() if not name.endswith(f"/{_WEIGHT}")}
+        lacking = [name for name in self._named if f"{name}/step" not in moments]
+        if (lacking or len(moments) != len(_MOMENTS) * len(self._named)) and moments:
             raise ConfigurationError(
-                f"Expected the moments of {len(self._named)} weights, got {len(tensors) // len(_MOMENTS)}; "
+                f"Expected the moments of {len(self._named)} weights, got {len(moments) // len(_MOMENTS)}; "
                 f"{lacking[0] if lacking else 'others'} do not fit. Load the learner with the model it trained."
             )
         state = {
-            index: {moment: tensors[f"{name}/{moment}"] for moment in _MOMENTS}
-            for index, name in enumerate(self._named)
-            if tensors
+            index: {moment: _like(moments[f"{name}/{moment}"], weight) for moment in _MOMENTS}
+            for index, (name, weight) in enumerate(self._named.items())
+            if moments
         }
         self._adamw.load_state_dict({"state": state, "param_groups": self._adamw.state_dict()["param_groups"]})
+        with torch.no_grad():
+            for name, weight in self._named.items():
+                if weight is not self._weights[name] and f"{name}/{_WEIGHT}" in tensors:
+                    weight.copy_(_like(tensors[f"{name}/{_WEIGHT}"], weight))
         self.steps = steps
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return a tensor put together from its shards, if it is in shards; all processes take part."""
+    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return whole
+
+
+def _like(tensor: Tensor, weight: Any) -> Tensor:
+    """Return a tensor in shards where `weight` is; the number of steps, which has no size, stays whole."""
+    if not hasattr(weight, "full_tensor") or tensor.shape != weight.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(weight.device, weight.dtype), weight.device_mesh, weight.placements)

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 import torch
+from torch import Tensor
 
 from mmsearch_agents.learner import Decision, Observations
 from mmsearch_agents.optimization import Optimizer, OptimizerOptions
 from mmsearch_agents.policy import PictureSource, QwenPolicy, Sample
-from mmsearch_agents.scored_episodes import microbatches, samples_of
+from mmsearch_agents.processes import ALONE, Processes
+from mmsearch_agents.scored_episodes import batch_metrics, idle_sample, microbatches, samples_of
 from mmsearch_agents.training_state import freeze_again, read_state, restore, write_learner
 from mmsearch_env.codec import Codec
 from mmsearch_env.errors import ConfigurationError, unknown
@@ -75,6 +77,7 @@ class SFTLearner:
         *,
         pictures: PictureSource | None = None,
         seed: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
         """Train `policy`.
 
@@ -83,6 +86,7 @@ class SFTLearner:
             options: None takes the defaults.
             pictures: gives the pictures of an episode, e.g. `pictures_of(envs.stage)`.
             seed: of dropout.
+            processes: that train it together, each on its part of every batch.
 
         Raises:
             ConfigurationError: if nothing is trainable, or the schedule does not know its end.
@@ -92,8 +96,11 @@ class SFTLearner:
         self.pictures = pictures
         self.batches = 0
         self._seed = seed
-        self._optimizer = Optimizer(policy.model, self.options.optimizer, seed=seed)
-        self._scorer = policy.scorer()
+        self._processes = processes
+        self._optimizer = Optimizer(policy.model, self.options.optimizer, seed=seed, processes=processes)
+        self._trained = processes.prepare(policy.scorer(), self._optimizer)
+        if processes.rank:
+            policy.generator.manual_seed(processes.seed(policy.generator.initial_seed()))
 
     def act(self, observations: Observations, *, deterministic: bool = False) -> Decision:
         """Choose the next id of every row."""
@@ -104,30 +111,40 @@ class SFTLearner:
 
         Returns:
             `loss` in nats a token, `perplexity`, `entropy`, `tokens` (how many were learned), `gradient_norm`,
-            `learning_rate`.
+            `learning_rate`. Several processes say the same, of all their episodes, and `reward` and `episodes`.
 
         Raises:
             ConfigurationError: if the pictures are not at hand, or there is nothing to learn in the episodes.
             FloatingPointError: if the gradients are not finite.
         """
-        samples = self._samples(trajectories)
-        tokens = sum(int(sample.loss_mask.sum()) for sample in samples)
+        samples, processes = self._samples(trajectories), self._processes
+        tokens = sum(processes.gather(sum(int(sample.loss_mask.sum()) for sample in samples)))
         if not tokens:
             raise ConfigurationError("Expected episodes in which the policy wrote something, got none to learn from.")
-        loss = entropy = 0.0
-        self.policy.model.train()
+        sums = {"loss": 0.0, "entropy": 0.0}
+
+        def loss_of(rows: list[int]) -> Tensor:
+            scores = self._trained(self.policy.collate([samples[row] for row in rows]))
+            part: Tensor = -scores.logprobs.sum() / tokens
+            sums["loss"] += float(part.detach())
+            sums["entropy"] += float(scores.entropies.detach().sum()) / tokens
+            return part
+
+        def idle() -> Tensor:
+            loss: Tensor = self._trained(self.policy.collate([idle_sample(self.policy)])).logprobs.sum() * 0.0
+            return loss
+
+        self._trained.train()
         with self._optimizer.randomness():
-            for rows in microbatches(samples, self.policy, self.options.cells_per_pass):
-                scores = self._scorer(self.policy.collate([samples[row] for row in rows]))
-                part = -scores.logprobs.sum() / tokens
-                part.backward()
-                loss += float(part.detach())
-                entropy += float(scores.entropies.detach().sum()) / tokens
-        stepped = self._optimizer.step(loss)
+            parts = list(microbatches(samples, self.policy, self.options.cells_per_pass))
+            processes.accumulate(self._trained, parts, loss_of, idle)
+        sums = processes.total(sums)
+        stepped = self._optimizer.step(sums["loss"])
         self.policy.forget()
         self.batches += 1
-        perplexity = float(torch.tensor(loss).exp())
-        return {"loss": loss, "perplexity": perplexity, "entropy": entropy, "tokens": float(tokens), **stepped}
+        perplexity = float(torch.tensor(sums["loss"]).exp())
+        metrics = {"loss": sums["loss"], "perplexity": perplexity, "entropy": sums["entropy"], "tokens": float(tokens)}
+        return {**metrics, **stepped, **batch_metrics(trajectories, processes)}
 
     def _samples(self, trajectories: Sequence[Trajectory]) -> list[Sample]:
         samples = samples_of(trajectories, self.pictures)
@@ -138,7 +155,7 @@ class SFTLearner:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the policy, the optimizer and the random numbers to a folder, whole or not at all."""
         state = {"options": asdict(self.options), "seed": self._seed, "batches": self.batches}
-        write_learner(path, FILE, self.policy, self._optimizer, state)
+        write_learner(path, FILE, self.policy, self._optimizer, state, processes=self._processes)
 
     @classmethod
     def load(
@@ -147,6 +164,7 @@ class SFTLearner:
         *,
         pictures: PictureSource | None = None,
         codec: Codec | None = None,
+        processes: Processes = ALONE,
         **placing: Any,
     ) -> Self:
         """Read back what `save` wrote; training goes on as if it had not stopped.
@@ -155,6 +173,7 @@ class SFTLearner:
             path: the folder.
             pictures: gives the pictures of an episode; needed to learn.
             codec: of the environment's tokenizer; None loads the one that the weights were trained with.
+            processes: that go on; if they are not as many as before, they sample other episodes.
             **placing: `dtype`, `device` and `device_map`, as for `QwenPolicy.load`.
 
         Raises:
@@ -163,7 +182,8 @@ class SFTLearner:
         row, tensors = read_state(path, FILE)
         policy = QwenPolicy.load(path, codec=codec, **placing)
         freeze_again(policy, row)
-        learner = cls(policy, SftOptions.from_row(row["options"]), pictures=pictures, seed=row["seed"])
-        restore(policy, learner._optimizer, row, tensors)
+        options = SftOptions.from_row(row["options"])
+        learner = cls(policy, options, pictures=pictures, seed=row["seed"], processes=processes)
+        restore(policy, learner._optimizer, row, tensors, processes)
         learner.batches = row["batches"]
         return learner

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents.learner import Learner
 from mmsearch_env.errors import ConfigurationError
+from mmsearch_env.records import Task
 from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
 
@@ -98,7 +99,7 @@ class Rollouts:
         Raises:
             ConfigurationError: if a size is not positive.
         """
-        _check_sizes(group_size=self.group_size, tasks_per_batch=self.tasks_per_batch)
+        check_sizes(group_size=self.group_size, tasks_per_batch=self.tasks_per_batch)
 
     def batches(self, learner: Learner) -> Iterator[list[Trajectory]]:
         """Yield batches of fresh trajectories for ever."""
@@ -108,14 +109,7 @@ class Rollouts:
             yield [played[position] for position in range(len(repeated))]
 
     def _draws(self) -> Iterator[list[str]]:
-        ids = [task.id for task in self.envs.stage.tasks]
-        rng = np.random.default_rng(self.seed)
-        upcoming: list[str] = []
-        while True:
-            while len(upcoming) < self.tasks_per_batch:
-                upcoming += [ids[index] for index in rng.permutation(len(ids)).tolist()]
-            yield upcoming[: self.tasks_per_batch]
-            upcoming = upcoming[self.tasks_per_batch :]
+        return drawn(self.envs.stage.tasks, size=self.tasks_per_batch, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +136,7 @@ class Dataset:
         Raises:
             ConfigurationError: if a size is not positive.
         """
-        _check_sizes(batch_size=self.batch_size, epochs=self.epochs)
+        check_sizes(batch_size=self.batch_size, epochs=self.epochs)
 
     def batches(self, learner: Learner) -> Iterator[list[Trajectory]]:
         """Yield the batches of all epochs; the last one of an epoch may be smaller."""
@@ -156,7 +150,23 @@ class Dataset:
                 yield [self.trajectories[index] for index in order[start : start + self.batch_size]]
 
 
-def _check_sizes(**sizes: int) -> None:
+def drawn(tasks: Sequence[Task], *, size: int, seed: int) -> Iterator[list[str]]:
+    """Yield the ids of so many tasks for ever; each epoch is a new permutation, and a batch may lie in two."""
+    rng = np.random.default_rng(seed)
+    upcoming: list[str] = []
+    while True:
+        while len(upcoming) < size:
+            upcoming += [tasks[index].id for index in rng.permutation(len(tasks)).tolist()]
+        yield upcoming[:size]
+        upcoming = upcoming[size:]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse batches and the like that would be empty.
+
+    Raises:
+        ConfigurationError: naming the size that is not positive.
+    """
     for name, size in sizes.items():
         if size < 1:
             raise ConfigurationError(f"Expected {name} to be at least 1, got {size}.")

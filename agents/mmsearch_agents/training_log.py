@@ -16,6 +16,7 @@ from rich.table import Table
 
 from mmsearch_agents.alarms import Thresholds, alarms
 from mmsearch_agents.learner import Learner, Source
+from mmsearch_agents.processes import ALONE, Processes
 from mmsearch_env.errors import TrajectoryError, missing_extra
 from mmsearch_env.trajectory import Trajectory
 
@@ -46,6 +47,8 @@ class TrainingLog:
                     (of the episodes, prompts and all), and the `alarms` raised
     episodes.jsonl  a line per sample episode: `update`, question, moves, answer, reward
     tensorboard/    the figures again, if wanted
+
+    Of several processes the main one writes and shows; its sample episodes are its own.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class TrainingLog:
         samples: int = 4,
         tensorboard: bool = False,
         console: Console | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Write to `folder`.
 
@@ -71,22 +75,27 @@ class TrainingLog:
             samples: how many of them.
             tensorboard: write event files as well.
             console: where progress is shown; None for standard error. Where that is no terminal, an update is a line.
+            processes: that train; all call the log.
 
         Raises:
             MissingExtraError: if TensorBoard is wanted and not installed.
             TrajectoryError: if the log to go on with is broken.
         """
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._history = _cut(self.folder / METRICS, begin)
-        _cut(self.folder / EPISODES, begin)
+        self._processes = processes
+        self._history: list[dict[str, float]] = []
+        if processes.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._history = _cut(self.folder / METRICS, begin)
+            _cut(self.folder / EPISODES, begin)
         self._update, self._total = begin, total
         self._thresholds = Thresholds() if thresholds is None else thresholds
         self._every, self._samples = samples_every, samples
-        self._board = _board(self.folder / "tensorboard", begin) if tensorboard else None
+        self._board = _board(self.folder / "tensorboard", begin) if tensorboard and processes.main else None
         self._console = Console(stderr=True) if console is None else console
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        shown = self._console.is_terminal and processes.main
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not shown)
         self._task: TaskID = self._bar.add_task("training", total=total, completed=begin)
         self._episodes: list[Trajectory] = []
         self._raised: set[str] = set()
@@ -112,10 +121,12 @@ class TrainingLog:
 
     def __call__(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log an update; `update` counts from where `train` began, the log from where training did."""
+        read = sum(self._processes.gather(sum(len(trajectory) for trajectory in self._episodes)))
+        if not self._processes.main:
+            return
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         row: dict[str, Any] = {"update": self._update, **metrics, "seconds": round(seconds, 4)}
-        read = sum(len(trajectory) for trajectory in self._episodes)
         if read:
             row["tokens_per_second"] = round(read / seconds, 1)
         self._history.append(dict(metrics))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mmsearch_agents.optimization import Optimizer
 from mmsearch_agents.policy import QwenPolicy
+from mmsearch_agents.processes import ALONE, Processes
 from mmsearch_env.errors import ConfigurationError
 
 TENSORS = "training.safetensors"
@@ -63,8 +64,10 @@ def write_learner(
     optimizer: Optimizer,
     state: Mapping[str, Any],
     tensors: Mapping[str, Tensor] | None = None,
+    *,
+    processes: Processes = ALONE,
 ) -> None:
-    """Write a learner to the folder `path`.
+    """Write a learner to the folder `path`; the main process does, and all wait for it.
 
     Args:
         path: the folder; what stood there is replaced.
@@ -73,12 +76,27 @@ def write_learner(
         optimizer: of its weights.
         state: plain JSON values to go on from.
         tensors: more to go on from.
+        processes: that train it; each draws random numbers of its own.
     """
     kept = {f"optimizer/{name}": tensor for name, tensor in optimizer.tensors().items()}
     kept |= {f"extra/{name}": tensor for name, tensor in (tensors or {}).items()}
-    kept["generator"] = policy.generator.get_state()
+    for rank, drawn in enumerate(processes.gather(policy.generator.get_state().tolist())):
+        kept[_generator(rank)] = torch.tensor(drawn, dtype=torch.uint8)
     # Whoever goes on from the folder has nothing read yet; so that it makes no difference, neither has who goes on now.
     policy.forget()
+    if processes.main:
+        _write(path, file, policy, optimizer, state, kept)
+    processes.gather(None)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    file: str,
+    policy: QwenPolicy,
+    optimizer: Optimizer,
+    state: Mapping[str, Any],
+    kept: Mapping[str, Tensor],
+) -> None:
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()})
     row = {
         "format_version": FORMAT_VERSION,
@@ -123,17 +141,30 @@ def extra(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("extra/"): value for name, value in tensors.items() if name.startswith("extra/")}
 
 
-def restore(policy: QwenPolicy, optimizer: Optimizer, row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Let sampling and optimizer go on where they were.
+def restore(
+    policy: QwenPolicy,
+    optimizer: Optimizer,
+    row: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    processes: Processes = ALONE,
+) -> None:
+    """Let sampling and optimizer go on where they were; a process that was not there then begins with new numbers.
 
     Raises:
         ConfigurationError: if the moments are those of other weights.
     """
-    policy.generator.set_state(tensors["generator"].to(torch.uint8))
+    if _generator(processes.rank) in tensors:
+        policy.generator.set_state(tensors[_generator(processes.rank)].to(torch.uint8))
+    else:
+        policy.generator.manual_seed(processes.seed(int(row["seed"]) + int(row["batches"])))
     moments = {
         name.removeprefix("optimizer/"): tensor for name, tensor in tensors.items() if name.startswith("optimizer/")
     }
     optimizer.restore(moments, int(row["steps"]))
+
+
+def _generator(rank: int) -> str:
+    return f"generator/{rank}" if rank else "generator"
 
 
 def freeze_again(policy: QwenPolicy, row: Mapping[str, Any]) -> None:

@@ -44,7 +44,9 @@ def plot_accuracy(summaries: Summaries, path: str | os.PathLike[str]) -> None:
         shares = [100 * row["accuracy"] for _, row in rows]
         lows = [max(100 * (row["accuracy"] - row["accuracy_ci95"][0]), 0) for _, row in rows]
         highs = [max(100 * (row["accuracy_ci95"][1] - row["accuracy"]), 0) for _, row in rows]
-        axes.barh(places, shares, height, color=colour, label=f"{label} (n = {rows[0][1]['episodes']})")
+        counts = sorted({int(row["episodes"]) for _, row in rows})
+        known = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+        axes.barh(places, shares, height, color=colour, label=f"{label} (n = {known})")
         axes.errorbar(shares, places, xerr=(lows, highs), fmt="none", ecolor=_INK, elinewidth=1.1, capsize=2.5)
         for place, share, high in zip(places, shares, highs, strict=True):
             axes.text(share + high + 1.2, place, f"{share:.0f}", va="center", color=_INK, fontsize=9)

@@ -11,19 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsearch_agents.episode_metrics import episode_metrics
-from mmsearch_agents.grpo.objective import Targets, objective
+from mmsearch_agents.grpo.objective import Targets, objective, weights_of
 from mmsearch_agents.grpo.options import GrpoOptions
 from mmsearch_agents.grpo.reference import StartingPoint
 from mmsearch_agents.grpo.selection import Selection, select
 from mmsearch_agents.learner import Decision, Observations
-from mmsearch_agents.losses import kl_terms, token_weights
+from mmsearch_agents.losses import kl_terms
 from mmsearch_agents.optimization import Optimizer
 from mmsearch_agents.policy import PictureSource, QwenPolicy, Sample
 from mmsearch_agents.policy.scoring import Scores
-from mmsearch_agents.scored_episodes import microbatches
+from mmsearch_agents.processes import ALONE, Processes
+from mmsearch_agents.scored_episodes import batch_metrics, idle_sample, microbatches, of_all
 from mmsearch_agents.training_state import extra, freeze_again, read_state, restore, write_learner
 from mmsearch_env.codec import Codec
 from mmsearch_env.errors import ConfigurationError
@@ -50,6 +51,7 @@ class GRPOLearner:
         pictures: PictureSource | None = None,
         seed: int = 0,
         start: StartingPoint | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Train `policy`.
 
@@ -59,6 +61,7 @@ class GRPOLearner:
             pictures: gives the pictures of an episode, e.g. `pictures_of(envs.stage)`.
             seed: of minibatches and dropout.
             start: the reference of `reference="start"`; None takes the policy as it is now.
+            processes: that train it together, each on its part of every batch.
 
         Raises:
             ConfigurationError: if nothing is trainable, or the schedule does not know its end.
@@ -68,8 +71,12 @@ class GRPOLearner:
         self.pictures = pictures
         self.batches = 0
         self._seed = seed
-        self._optimizer = Optimizer(policy.model, self.options.optimizer, seed=seed)
+        self._processes = processes
+        self._optimizer = Optimizer(policy.model, self.options.optimizer, seed=seed, processes=processes)
         self._scorer = policy.scorer()
+        self._trained = processes.prepare(self._scorer, self._optimizer)
+        if processes.rank:
+            policy.generator.manual_seed(processes.seed(policy.generator.initial_seed()))
         keeps = self.options.kl_coef > 0 and self.options.reference == "start"
         self._start = (start or StartingPoint(policy.model)) if keeps else None
 
@@ -84,20 +91,24 @@ class GRPOLearner:
             What `episode_metrics` tells of the episodes, `dead_groups` (share), `dropped_groups`, `steps` (of the
             optimizer), and if there were any their means: `loss`, `policy_loss`, `entropy`, `clip_fraction`,
             `kl_sampled` (k3 from the policy that sampled), `kl` (to the reference, if there is one), `gradient_norm`,
-            `learning_rate`.
+            `learning_rate`. Several processes say the same, of all their episodes, and `reward` and `episodes`.
 
         Raises:
             ConfigurationError: if the pictures are not at hand, or the episodes lack log-probabilities.
             FloatingPointError: if the gradients are not finite.
         """
-        selection = select(trajectories, self.options, self.pictures)
-        metrics = episode_metrics(trajectories)
+        everyone, own = of_all(trajectories, self._processes)
+        selection = select(everyone, self.options, self.pictures, own)
+        metrics = episode_metrics(everyone)
+        metrics |= batch_metrics(trajectories, self._processes)
         metrics |= {"dead_groups": selection.dead_groups, "dropped_groups": float(selection.dropped_groups)}
         steps: dict[str, list[float]] = defaultdict(list)
-        if any(sample.loss_mask.any() for sample in selection.samples):
+        if any(self._processes.gather(any(bool(sample.loss_mask.any()) for sample in selection.samples))):
             targets = self._targets(selection)
-            for rows in self._minibatches(len(selection.samples)):
-                for name, value in self._update(targets.part(rows)).items():
+            first, end = selection.own.start, selection.own.stop
+            for rows in self._minibatches(len(selection.rewards)):
+                part = targets.part([row - first for row in rows if first <= row < end])
+                for name, value in self._update(part, len(rows)).items():
                     steps[name].append(value)
         self.policy.forget()
         self.batches += 1
@@ -115,7 +126,8 @@ class GRPOLearner:
     def _targets(self, selection: Selection) -> Targets:
         """Score the episodes as far as it is needed before the first step."""
         options, samples = self.options, selection.samples
-        mask = torch.zeros(len(samples), max(len(sample.token_ids) for sample in samples), dtype=torch.float64)
+        width = max((len(sample.token_ids) for sample in samples), default=0)
+        mask = torch.zeros(len(samples), width, dtype=torch.float64)
         for row, sample in enumerate(samples):
             mask[row, : len(sample.token_ids)] = torch.from_numpy(np.asarray(sample.loss_mask, np.float64))
         sampled = self._sampled(selection.trajectories, mask)
@@ -129,7 +141,8 @@ class GRPOLearner:
                 reference = self._scored(samples, mask)
         if options.kl_place == "reward" and reference is not None and old is not None:
             divergence = kl_terms(old, reference, estimator=options.kl_estimator) * mask
-            penalties = options.kl_coef * divergence.sum(1).numpy()
+            own: list[float] = (options.kl_coef * divergence.sum(1)).tolist()
+            penalties = np.concatenate(self._processes.gather(own))
         advantages = torch.from_numpy(selection.advantages(options, penalties))
         return Targets(samples, mask, advantages, sampled, old, reference)
 
@@ -149,9 +162,9 @@ class GRPOLearner:
     def _reference(self) -> AbstractContextManager[None]:
         return self.policy.reference() if self._start is None else self._start.active()
 
-    def _score(self, samples: Sequence[Sample]) -> Scores:
+    def _score(self, scorer: nn.Module, samples: Sequence[Sample]) -> Scores:
         batch = self.policy.collate(samples)
-        scores: Scores = self._scorer(batch, temperature=self.policy.sampling.temperature, masked=True)
+        scores: Scores = scorer(batch, temperature=self.policy.sampling.temperature, masked=True)
         return scores
 
     @torch.no_grad()
@@ -160,35 +173,48 @@ class GRPOLearner:
         self.policy.model.eval()
         found: Tensor | None = None
         for rows in microbatches(samples, self.policy, self.options.cells_per_pass):
-            logprobs = self._score([samples[row] for row in rows]).logprobs.cpu()
+            logprobs = self._score(self._scorer, [samples[row] for row in rows]).logprobs.cpu()
             found = torch.zeros(mask.shape, dtype=logprobs.dtype) if found is None else found
             found[torch.tensor(rows), : logprobs.shape[1]] = logprobs
         return torch.zeros_like(mask) if found is None else found
 
-    def _update(self, targets: Targets) -> dict[str, float]:
-        """Make one step of the optimizer; a minibatch without anything to learn makes none."""
-        options = self.options
-        weights = token_weights(targets.mask, aggregation=options.aggregation, constant=options.aggregation_constant)
-        tokens = float(targets.mask.sum())
+    def _update(self, targets: Targets, episodes: int) -> dict[str, float]:
+        """Make one step of the optimizer; a minibatch without anything to learn makes none.
+
+        Args:
+            targets: of this process's part of the minibatch.
+            episodes: how many the whole one has.
+        """
+        options, processes = self.options, self._processes
+        tokens = sum(processes.gather(float(targets.mask.sum())))
         if not tokens:
             return {}
+        weights = weights_of(targets.mask, options, tokens=tokens, episodes=episodes)
         sums: dict[str, float] = defaultdict(float)
-        self.policy.model.train()
+
+        def loss_of(rows: list[int]) -> Tensor:
+            scores = self._score(self._trained, [targets.samples[row] for row in rows])
+            width = scores.logprobs.shape[1]
+            loss, figures = objective(scores, targets.part(rows, width), weights[rows, :width], options)
+            for name, value in figures.items():
+                sums[name] += float(value) if name.endswith("loss") else float(value) / tokens
+            return loss
+
+        def idle() -> Tensor:
+            return self._score(self._trained, [idle_sample(self.policy)]).logprobs.sum() * 0.0
+
+        self._trained.train()
         with self._optimizer.randomness():
-            for rows in microbatches(targets.samples, self.policy, options.cells_per_pass):
-                scores = self._score([targets.samples[row] for row in rows])
-                width = scores.logprobs.shape[1]
-                loss, figures = objective(scores, targets.part(rows, width), weights[rows, :width], options)
-                loss.backward()  # type: ignore[no-untyped-call]
-                for name, value in figures.items():
-                    sums[name] += float(value) if name.endswith("loss") else float(value) / tokens
-        return {**sums, **self._optimizer.step(sums["loss"])}
+            parts = list(microbatches(targets.samples, self.policy, options.cells_per_pass))
+            processes.accumulate(self._trained, parts, loss_of, idle)
+        figures = processes.total(sums)
+        return {**figures, **self._optimizer.step(figures["loss"])}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the policy, its reference, the optimizer and the random numbers to a folder, whole or not at all."""
         state = {"options": asdict(self.options), "seed": self._seed, "batches": self.batches}
         start = {} if self._start is None else self._start.tensors()
-        write_learner(path, FILE, self.policy, self._optimizer, state, start)
+        write_learner(path, FILE, self.policy, self._optimizer, state, start, processes=self._processes)
 
     @classmethod
     def load(
@@ -197,6 +223,7 @@ class GRPOLearner:
         *,
         pictures: PictureSource | None = None,
         codec: Codec | None = None,
+        processes: Processes = ALONE,
         **placing: Any,
     ) -> Self:
         """Read back what `save` wrote; training goes on as if it had not stopped.
@@ -205,6 +232,7 @@ class GRPOLearner:
             path: the folder.
             pictures: gives the pictures of an episode; needed to learn.
             codec: of the environment's tokenizer; None loads the one that the weights were trained with.
+            processes: that go on; if they are not as many as before, they sample other episodes.
             **placing: `dtype`, `device` and `device_map`, as for `QwenPolicy.load`.
 
         Raises:
@@ -214,7 +242,8 @@ class GRPOLearner:
         policy = QwenPolicy.load(path, codec=codec, **placing)
         freeze_again(policy, row)
         start = StartingPoint(policy.model, extra(tensors)) if extra(tensors) else None
-        learner = cls(policy, GrpoOptions.from_row(row["options"]), pictures=pictures, seed=row["seed"], start=start)
-        restore(policy, learner._optimizer, row, tensors)
+        options = GrpoOptions.from_row(row["options"])
+        learner = cls(policy, options, pictures=pictures, seed=row["seed"], start=start, processes=processes)
+        restore(policy, learner._optimizer, row, tensors, processes)
         learner.batches = row["batches"]
         return learner

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmsearch_agents.grpo.options import GrpoOptions
-from mmsearch_agents.losses import engine_correction, kl_terms, policy_terms
+from mmsearch_agents.losses import engine_correction, kl_terms, policy_terms, token_weights
 from mmsearch_agents.policy import Sample, Scores
 
 
@@ -46,6 +46,20 @@ class Targets:
         mask = self.mask[index, :width]
         samples = [self.samples[row] for row in rows]
         return Targets(samples, mask, self.advantages[index], cut(self.sampled), cut(self.old), cut(self.reference))
+
+
+def weights_of(mask: Tensor, options: GrpoOptions, *, tokens: float, episodes: int) -> Tensor:
+    """Return the weights of tokens, (B, L), in a minibatch of which these are a process's episodes.
+
+    Args:
+        mask: (B, L).
+        options: of GRPO.
+        tokens: how many the whole minibatch has to learn from.
+        episodes: how many it has.
+    """
+    weights = token_weights(mask, aggregation=options.aggregation, constant=options.aggregation_constant)
+    here, whole = (float(mask.sum()), tokens) if options.aggregation == "token_mean" else (len(mask), episodes)
+    return weights * (max(here, 1) / max(whole, 1))
 
 
 def objective(

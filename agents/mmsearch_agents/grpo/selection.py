@@ -1,6 +1,6 @@
 """What GRPO learns from: which episodes, which of their tokens, and with what advantage.
 
-Letters: B episodes, L tokens of the longest.
+Letters: B episodes, L tokens of the longest; A episodes of all processes together.
 """
 
 from __future__ import annotations
@@ -28,18 +28,22 @@ class Selection:
     Attributes:
         trajectories: B of them.
         samples: of each, what there is to learn: `loss_mask` is true there.
-        scored: bool (B,), false where the world failed.
         fatal: bool (B,), true where the policy gave in to refusals.
-        groups: labels (B,): the task's id.
+        rewards: of the episodes of all processes that count, float64 (A,).
+        scored: likewise, bool (A,), false where the world failed.
+        groups: likewise, labels (A,): the task's id.
+        own: where among them the B are.
         dead_groups: the share of all groups whose rewards do not differ.
         dropped_groups: how many groups were left out for that.
     """
 
     trajectories: Sequence[Trajectory]
     samples: Sequence[Sample]
-    scored: npt.NDArray[np.bool_]
     fatal: npt.NDArray[np.bool_]
+    rewards: Floats
+    scored: npt.NDArray[np.bool_]
     groups: npt.NDArray[Any]
+    own: slice
     dead_groups: float
     dropped_groups: int
 
@@ -48,24 +52,28 @@ class Selection:
 
         Args:
             options: which kind.
-            penalties: taken from the rewards first, (B,).
+            penalties: taken from the rewards first, (A,).
         """
-        rewards = np.array([trajectory.reward for trajectory in self.trajectories], np.float64)
-        if penalties is not None:
-            rewards = rewards - penalties
+        rewards = self.rewards if penalties is None else self.rewards - penalties
         advantages = group_advantages(
             rewards, self.groups, kind=options.advantage, epsilon=options.advantage_epsilon, scored=self.scored
-        )
+        )[self.own]
         return np.where(self.fatal, np.maximum(advantages, 0.0), advantages)
 
 
-def select(trajectories: Sequence[Trajectory], options: GrpoOptions, pictures: PictureSource | None) -> Selection:
+def select(
+    trajectories: Sequence[Trajectory],
+    options: GrpoOptions,
+    pictures: PictureSource | None,
+    own: slice = slice(None),
+) -> Selection:
     """Choose what to learn from.
 
     Args:
         trajectories: groups of the same task, in any order.
         options: what to leave out.
         pictures: gives the pictures of an episode.
+        own: which of them are this process's.
 
     Raises:
         ConfigurationError: if the pictures are not at hand, or there are no episodes.
@@ -73,24 +81,34 @@ def select(trajectories: Sequence[Trajectory], options: GrpoOptions, pictures: P
     if not trajectories:
         raise ConfigurationError("Expected at least one episode to learn from, got none.")
     labels = np.array([trajectory.task.id for trajectory in trajectories])
-    rewards = np.array([trajectory.reward for trajectory in trajectories])
+    rewards = np.array([trajectory.reward for trajectory in trajectories], np.float64)
     scored = np.array([not (options.mask_faults and is_fault(trajectory)) for trajectory in trajectories])
     lively = np.zeros(len(labels), np.bool_)
     lively[scored] = has_spread(rewards[scored], labels[scored])
     groups, dead = len(np.unique(labels)), len(np.setdiff1d(labels, labels[lively]))
     kept = np.flatnonzero(np.isin(labels, labels[lively])) if options.dynamic_sampling else np.arange(len(labels))
-    chosen = [trajectories[index] for index in kept.tolist()]
+    start, stop, _ = own.indices(len(trajectories))
+    among = slice(*np.searchsorted(kept, (start, stop)).tolist())
+    chosen = [trajectories[index] for index in kept[among].tolist()]
     samples, fatal = [], np.zeros(len(chosen), np.bool_)
     for row, sample in enumerate(samples_of(chosen, pictures)):
         mask = np.asarray(sample.loss_mask).astype(np.bool_)
         end = fatal_end(chosen[row], options.fatal_tool_errors)
         if end is not None:
             fatal[row], mask[end:] = True, False
-        if not scored[kept[row]] or (options.mask_truncated and chosen[row].truncated):
+        if not scored[kept[among.start + row]] or (options.mask_truncated and chosen[row].truncated):
             mask[:] = False
         samples.append(replace(sample, loss_mask=mask))
     return Selection(
-        chosen, samples, scored[kept], fatal, labels[kept], dead / groups, dead if options.dynamic_sampling else 0
+        chosen,
+        samples,
+        fatal,
+        rewards[kept],
+        scored[kept],
+        labels[kept],
+        among,
+        dead / groups,
+        dead if options.dynamic_sampling else 0,
     )
 
 

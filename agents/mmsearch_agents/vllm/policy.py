@@ -102,7 +102,7 @@ class VLLMPolicy:
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
         self.seed = seed
         self.in_flight = in_flight
-        self._options = {"model": model, "vocab_size": vocab_size, "key_variable": key_variable}
+        self._options = {"vocab_size": vocab_size, "key_variable": key_variable}
         self._rng = np.random.default_rng(seed)
         self._turns: list[_Turn] = []
 
@@ -205,7 +205,10 @@ class VLLMPolicy:
         return {}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `vllm.json` to the folder `path`: whom to ask and how, and the name of the key's variable, no key."""
+        """Write `vllm.json` to the folder `path`: whom to ask and how, and the name of the key's variable, no key.
+
+        The server has to serve the same model when the policy is loaded, so also an adapter that it was given.
+        """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         state = {
@@ -215,6 +218,7 @@ class VLLMPolicy:
             "tokenizer_fingerprint": self.codec.fingerprint,
             "options": {
                 **self._options,
+                "model": self.server.model,
                 "temperature": self.temperature,
                 "top_p": self.top_p,
                 "top_k": self.top_k,

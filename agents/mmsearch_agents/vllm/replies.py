@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
-
-import numpy as np
 
 from mmsearch_env.codec import Codec
 from mmsearch_env.errors import WebFault
 
 _NO_LOGPROB = -9999.0
 """What vLLM sends where there is no log-probability, or one of minus infinity."""
+
+_ROUNDING = 1e-3
+"""How far above 0 a log-probability may come out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,11 @@ def generated(answer: Any, asked: Sequence[int], codec: Codec, *, pictures: int,
         case _:
             _refuse("one choice with token_ids, logprobs and finish_reason, and prompt_token_ids", answer)
     _check_prompt(prompt, rest.get("mm_placeholders"), asked, codec, pictures)
-    if [row.get("token_id") for row in rows if isinstance(row, dict)] != ids:
+    if [row.get("token_id") if isinstance(row, dict) else None for row in rows] != ids:
         _refuse(f"one log-probability for each of {len(ids)} ids", rows)
     logprobs: list[Any] = [row.get("logprob") for row in rows]
-    if not all(isinstance(value, int | float) and math.isfinite(value) and value > _NO_LOGPROB for value in logprobs):
-        _refuse("finite log-probabilities", logprobs)
+    if not all(type(value) in (int, float) and _NO_LOGPROB < value <= _ROUNDING for value in logprobs):
+        _refuse("finite log-probabilities, none above 0", logprobs)
     for token_id in ids:
         if type(token_id) is not int or not 0 <= token_id < codec.vocab_size or not codec.action_mask[token_id]:
             _refuse("ids that a policy may emit (give vocab_size if the model has more than the tokenizer)", token_id)
@@ -89,15 +90,11 @@ def generated(answer: Any, asked: Sequence[int], codec: Codec, *, pictures: int,
 
 def _check_prompt(prompt: list[Any], shown: Any, asked: Sequence[int], codec: Codec, pictures: int) -> None:
     """Check that the server read the ids that it was sent, with each placeholder made as long as a picture."""
-    found = np.asarray(prompt)
-    if found.dtype.kind != "i":
-        _refuse("prompt_token_ids to be ids", prompt)
-    again = np.zeros(len(found), np.bool_)
-    again[1:] = (found[1:] == codec.image_id) & (found[:-1] == codec.image_id)
-    if not np.array_equal(found[~again], np.asarray(asked)):
-        _refuse(f"the server to read the {len(asked)} ids that it was sent", found[~again].tolist())
+    found = [here for before, here in pairwise([None, *prompt]) if not here == before == codec.image_id]
+    if found != list(asked):
+        _refuse(f"the server to read the {len(asked)} ids that it was sent", found)
     images = shown.get("image") if isinstance(shown, dict) else None
-    if len(images or ()) != pictures:
+    if (len(images) if isinstance(images, list) else 0) != pictures:
         _refuse(f"the server to see {pictures} pictures", shown)
 
 

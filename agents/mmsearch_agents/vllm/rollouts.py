@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch_agents.learner import Learner
+from mmsearch_agents.sources import check_sizes, drawn
 from mmsearch_agents.vllm.policy import VLLMPolicy
 from mmsearch_env.deadline import side_by_side
 from mmsearch_env.errors import ConfigurationError
@@ -48,24 +49,48 @@ def play_turns(
 
     Raises:
         ConfigurationError: if a task is not in the split, or the server serves something else.
-        BackendError: if the server or a tool fails.
+        BackendError: if the server or a tool fails; the other episodes end with the turns that they have begun.
     """
     policy.server.check()
     lock = threading.Lock()
-    works = [
-        partial(_play, policy, stage, task_id, None if deterministic else number, lock)
-        for number, task_id in enumerate(task_ids, start=first)
-    ]
+    failed: list[BaseException] = []
+
+    def work(number: int, task_id: str) -> Trajectory:
+        try:
+            return _play(policy, stage, task_id, None if deterministic else number, lock, failed)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    works = [partial(work, number, task_id) for number, task_id in enumerate(task_ids, start=first)]
     return side_by_side(works, at_most=policy.in_flight)
 
 
-def _play(policy: VLLMPolicy, stage: Stage, task_id: str, number: int | None, lock: threading.Lock) -> Trajectory:
-    """Play one episode; `number` is None for the likeliest ids. `lock` guards what is quick and made for one thread."""
+def _play(
+    policy: VLLMPolicy,
+    stage: Stage,
+    task_id: str,
+    number: int | None,
+    lock: threading.Lock,
+    failed: Sequence[BaseException],
+) -> Trajectory:
+    """Play one episode, unless another one has failed.
+
+    Args:
+        policy: who speaks.
+        stage: of the environments.
+        task_id: the task.
+        number: of the episode, for its seeds; None for the likeliest ids.
+        lock: guards what is quick and made for one thread.
+        failed: what other episodes raised.
+    """
     with lock:
         task = stage.choose(np.random.default_rng(0), task_id)
         episode, view = stage.begin(task), stage.view(task)
     logprobs: list[float] = []
     while not episode.over:
+        if failed:
+            raise failed[0]
         length = int(episode.context.length[0])
         seed = None
         if number is not None:
@@ -108,30 +133,17 @@ class ServedRollouts:
         Raises:
             ConfigurationError: if a size is not positive.
         """
-        if self.group_size < 1 or self.tasks_per_batch < 1:
-            raise ConfigurationError(
-                "Expected group_size and tasks_per_batch to be at least 1, "
-                f"got {self.group_size} and {self.tasks_per_batch}."
-            )
+        check_sizes(group_size=self.group_size, tasks_per_batch=self.tasks_per_batch)
 
     def batches(self, learner: Learner) -> Iterator[list[Trajectory]]:
         """Yield batches of fresh trajectories for ever; `learner` does not play."""
         size = self.group_size * self.tasks_per_batch
-        for number, task_ids in enumerate(islice(self._draws(), self.skip, None), start=self.skip):
+        batches = drawn(self.stage.tasks, size=self.tasks_per_batch, seed=self.seed)
+        for number, task_ids in enumerate(islice(batches, self.skip, None), start=self.skip):
             if self.before is not None:
                 self.before(number)
             repeated = [task_id for task_id in task_ids for _ in range(self.group_size)]
             yield play_turns(self.policy, self.stage, repeated, deterministic=self.deterministic, first=number * size)
-
-    def _draws(self) -> Iterator[list[str]]:
-        ids = [task.id for task in self.stage.tasks]
-        rng = np.random.default_rng(self.seed)
-        upcoming: list[str] = []
-        while True:
-            while len(upcoming) < self.tasks_per_batch:
-                upcoming += [ids[index] for index in rng.permutation(len(ids)).tolist()]
-            yield upcoming[: self.tasks_per_batch]
-            upcoming = upcoming[self.tasks_per_batch :]
 
 
 def sends_adapters(

@@ -1,0 +1,110 @@
+"""Several processes that Accelerate adds up the gradients of, as `accelerate launch` or torchrun starts them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mmsearch_agents.optimization import Optimizer
+from mmsearch_agents.policy import TokenScorer
+from mmsearch_agents.processes import ALONE, Processes
+from mmsearch_env.errors import ConfigurationError, missing_extra
+
+T = TypeVar("T")
+
+_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU")
+
+
+def launched() -> Processes:
+    """Return what `accelerate launch` or torchrun started this process as; it is alone if nothing did.
+
+    Call it before models are made: it says which accelerator is this process's own. Where something else started
+    several (mpirun, srun), make an `Accelerated()`.
+
+    Raises:
+        MissingExtraError: if there are several and Accelerate is not installed.
+        ConfigurationError: as `Accelerated` does.
+    """
+    return Accelerated() if torch.distributed.is_torchelastic_launched() else ALONE
+
+
+class Accelerated(Processes):
+    """One of several processes, each with the whole policy.
+
+    With DDP they train it, and with FSDP 2 a copy in shards, whose weights the policy takes over after each step. So
+    nobody waits for others in acting, nor in any pass without gradients.
+
+    Attributes:
+        accelerator: Accelerate's.
+    """
+
+    def __init__(self, accelerator: Any = None) -> None:
+        """Take part.
+
+        Args:
+            accelerator: an `accelerate.Accelerator`; None makes one from what the launcher says.
+
+        Raises:
+            MissingExtraError: if Accelerate is not installed.
+            ConfigurationError: if it is told to train in a way that is not known here.
+        """
+        if accelerator is None:
+            try:
+                from accelerate import Accelerator  # type: ignore[import-untyped, unused-ignore]
+            except ImportError as error:
+                raise missing_extra("accelerate", "agents") from error
+            # Without an accelerator it has to be told to take the CPU, or it takes each process for one alone.
+            accelerator = Accelerator(cpu=None if torch.accelerator.is_available() else True)
+        kind = accelerator.distributed_type.value
+        if not (kind in _WHOLE or accelerator.is_fsdp2) or accelerator.mixed_precision == "fp16":
+            raise ConfigurationError(
+                f"Expected Accelerate to train with DDP or FSDP 2, and not in fp16, got {kind} and mixed_precision="
+                f"{accelerator.mixed_precision!r}. Launch it with one of the files in examples/accelerate."
+            )
+        self.accelerator = accelerator
+        self.rank, self.count = accelerator.process_index, accelerator.num_processes
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the value of each process, by rank; plain JSON values, and NaN."""
+        # Accelerate's gather_object would unpickle what the others send.
+        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        device = self.accelerator.device
+        lengths = self.accelerator.gather(torch.tensor([len(content)], device=device)).tolist()
+        padded = torch.zeros(1, max(lengths), dtype=torch.uint8, device=device)
+        padded[0, : len(content)] = content
+        rows = self.accelerator.gather(padded).cpu().numpy()
+        return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
+
+    def prepare(self, scorer: TokenScorer, optimizer: Optimizer) -> nn.Module:
+        """Return `scorer`, or a copy in shards, as a module whose gradients are those of all processes."""
+        prepared: Any
+        if self.accelerator.is_fsdp2:
+            # Accelerate wants an optimizer beside the model; the real one is made of the shards.
+            shards = copy.deepcopy(scorer)
+            prepared, _ = self.accelerator.prepare(shards, torch.optim.SGD(shards.parameters()))
+            optimizer.train_instead(prepared.model)
+        else:
+            prepared = self.accelerator.prepare_model(scorer)
+        return prepared  # type: ignore[no-any-return]
+
+    def accumulate(
+        self, prepared: nn.Module, parts: Sequence[T], loss_of: Callable[[T], Tensor], idle: Callable[[], Tensor]
+    ) -> None:
+        """Add up gradients; all make as many passes as the one with the most, and send them with the last."""
+        passes = max(self.gather(len(parts)))
+        for number in range(passes):
+            last = number == passes - 1
+            with nullcontext() if last else self.accelerator.no_sync(prepared):
+                loss = loss_of(parts[number]) if number < len(parts) else idle()
+                # Gradients are averaged over processes, but the losses add up.
+                (loss * self.count).backward()  # type: ignore[no-untyped-call]
+
+    def end(self) -> None:
+        """Wait for the others and part with them."""
+        self.accelerator.end_training()

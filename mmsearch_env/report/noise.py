@@ -1,0 +1,93 @@
+"""What can be told from noisy figures: smoothed curves with intervals, and whether a rise is more than noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, variance
+
+# The 97.5 % points of Student's t for 1, 2, … degrees of freedom; beyond, the normal distribution's is near enough.
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+_Z95 = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def smooth(values: Sequence[float], window: int = 9) -> list[Estimate]:
+    """Return for each value the mean of those around it, and how sure that mean is.
+
+    The interval follows from the scatter of the values in the window (Student, 1908) and nothing else: whatever makes
+    them vary, tasks or sampling, is in it. A trend inside the window widens it.
+
+    Args:
+        values: figures in order, e.g. the mean reward of each batch.
+        window: how many values a mean is over; fewer at both ends.
+    """
+    reach = window // 2
+    return [_mean(values[max(0, place - reach) : place + reach + 1]) for place in range(len(values))]
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """How much higher the last third of some figures is than the first: means, difference and its 95 % interval."""
+
+    first: float
+    last: float
+    difference: Estimate
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.difference.low > 0
+
+    def __str__(self) -> str:
+        one = self.difference
+        verdict = "a rise beyond the noise" if self.beyond_noise else "no rise beyond the noise"
+        return (
+            f"from {self.first:.3f} to {self.last:.3f}, by {one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f}, 95 % "
+            f"interval from the scatter of batches): {verdict}"
+        )
+
+
+def rise(values: Sequence[float]) -> Rise | None:
+    """Compare the last third of `values` with the first (Welch, 1947); None if there are fewer than six."""
+    third = len(values) // 3
+    if third < 2:
+        return None
+    first, last = values[:third], values[-third:]
+    parts = [variance(part) / third for part in (first, last)]
+    error = math.sqrt(sum(parts))
+    freedom = sum(parts) ** 2 / sum(part**2 / (third - 1) for part in parts) if error else 1.0
+    difference = fmean(last) - fmean(first)
+    spread = _t95(int(freedom)) * error
+    return Rise(fmean(first), fmean(last), Estimate(difference, difference - spread, difference + spread))
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Return how probable it is that changes are shared out at least so unevenly by chance (McNemar, 1947; exact)."""
+    changed = gained + lost
+    tail = sum(math.comb(changed, few) for few in range(min(gained, lost) + 1))
+    return min(1.0, 2 * math.ldexp(tail, -changed))
+
+
+def _mean(values: Sequence[float]) -> Estimate:
+    mean = fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, mean, mean)
+    spread = _t95(len(values) - 1) * math.sqrt(variance(values) / len(values))
+    return Estimate(mean, mean - spread, mean + spread)
+
+
+def _t95(freedom: int) -> float:
+    return _T95[max(freedom, 1) - 1] if freedom <= len(_T95) else _Z95
