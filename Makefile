@@ -18,6 +18,12 @@ CHECKOUT_TESTS := packaging layers worldgen modelgen benchmarks examples readme 
 
 step = @printf '\n== %s\n' "$(1)"
 
+define install_torch
+$(call step,pip install torch unless $(VENV) has one: about half a minute)
+@$(BIN)/python -c 'import torch; print("torch", torch.__version__)' 2>/dev/null \
+    || $(PIP) install -c $(PINS) $(TORCH)
+endef
+
 .PHONY: help demo test lint unit check-wheel test-grounding atlas bench clean
 .DELETE_ON_ERROR:
 # The steps of `make test` run one by one, in the order in which they are quickest to fail, also under -j.
@@ -110,17 +116,13 @@ $(VENV)/grounding/.made: $(METADATA) $(PINS)
 	@touch $@
 
 $(VENV)/.demo: $(METADATA) $(PINS)
-	$(call step,pip install torch unless $(VENV) has one: about half a minute)
-	@$(BIN)/python -c 'import torch; print("torch", torch.__version__)' 2>/dev/null \
-	    || $(PIP) install -c $(PINS) $(TORCH)
+	$(install_torch)
 	$(call step,pip install the library with the extras agents and report: about a minute)
 	@$(PIP) install -c $(PINS) -e '.[agents,report]'
 	@touch $@
 
 $(VENV)/.dev: $(METADATA) $(PINS)
-	$(call step,pip install torch unless $(VENV) has one: about half a minute)
-	@$(BIN)/python -c 'import torch; print("torch", torch.__version__)' 2>/dev/null \
-	    || $(PIP) install -c $(PINS) $(TORCH)
+	$(install_torch)
 	$(call step,pip install the library with the extras that are tested: about a minute)
 	@$(PIP) install -c $(PINS) -e '.[agents,encoders,sb3,record,report,saliency,tensorboard,dev]'
 	@touch $@

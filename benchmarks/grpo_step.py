@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -42,11 +43,23 @@ def peak_memory(name: str, world: World, size: Size) -> tuple[float, float]:
     The first step makes the moments of AdamW; in the second there is all that there ever is.
     """
     side = make_side(name, world, size)
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    before = peak_resident()
     for _ in range(2):
         side.step()
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return before, peak_resident()
+
+
+def peak_resident() -> float:
+    """Return the peak resident memory of this process in MiB.
+
+    On Linux `ru_maxrss` is at least that of the process which started this one, so it is not asked there.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def peaks(world: World, size: Size) -> dict[str, tuple[float, float]]:

@@ -189,7 +189,7 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     ]
     for name, row in rows.items():
         greedy = row["greedy"]
-        cells = [_share(greedy[part]) for part in ("all", "needs search", "needs none")]
+        cells = [_share(greedy[part]) if part in greedy else "" for part in ("all", "needs search", "needs none")]
         cells += [f"{greedy[part]['accuracy']:.1f}" if part in greedy else "" for part in _CATEGORIES]
         cells.append(_share(row["sampled"]["all"]) if "sampled" in row else "")
         lines.append(f"| {name} | {' | '.join(cells)} | {greedy['all']['format']:.1f} |")
@@ -204,9 +204,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     for name, row in rows.items():
         cells = []
         for part, kinds in _COUNTED:
-            ways = [row[way][part]["searches"] for way in ("greedy", "sampled") if way in row]
-            greedily, *drawn = [sum(searches[kind] for kind in kinds) for searches in ways]
-            cells.append(f"{greedily:.2f}" + "".join(f" ({count:.2f})" for count in drawn))
+            ways = [row[way][part]["searches"] for way in ("greedy", "sampled") if part in row.get(way, ())]
+            greedily, *drawn = [f"{sum(searches[kind] for kind in kinds):.2f}" for searches in ways] or [""]
+            cells.append(greedily + "".join(f" ({count})" for count in drawn))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     read = rows.get("tiny-base", {}).get("reading")
     if read:

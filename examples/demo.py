@@ -43,7 +43,7 @@ class Config:
     world: str = "atlas"
     split: str = "test"
     episodes: int = 0  # tasks that the scripted agents play; 0 for all of the split
-    policy_episodes: int = 300  # the first of these, which the policy plays before and after
+    policy_episodes: int = 300  # the first of these, which the policy plays before and after; 0 for all of them
     seconds: float = 120.0  # of learning; 0 for none
     preset: str = "small"  # of GRPO, in mmsearch_agents.presets
     seed: int = 0
@@ -64,7 +64,7 @@ def main(config: Config) -> None:
     if obstacle := why_not(config):
         console.print(f"Nobody learns here: {obstacle}", style="yellow", soft_wrap=True)
     else:
-        learned = learn(config, world, task_ids[: config.policy_episodes], console)
+        learned = learn(config, world, task_ids[: config.policy_episodes or None], console)
         show(learned, console)
         summaries += learned
         about = f"{POLICY} was trained by GRPO (preset {config.preset}) on {world.name} train."

@@ -1,1 +1,1 @@
-"""Trains the tiny policies from scratch on atlas: so far the base, which is to read and to copy."""
+"""Trains the tiny policies from scratch on atlas: a base that sees and reads, its fine-tuning, and GRPO from that."""

@@ -105,11 +105,10 @@ def cut(trajectory: Trajectory, stage: Stage, cutter: Cutter) -> Dialogue:
             texts.append(match.group(1))
     if not trajectory.task.needs_search:
         return Dialogue(Template(tuple((text,) for text in texts), ()), picture, False)
-    # The larger of two numbers must stay the larger one.
-    numbers = trajectory.task.category != "comparison"
+    ordered = trajectory.task.category == "comparison"
     # Only the answer as it was given: an alias that holds it ("5 km" beside "5") would become another slot.
     answers = [trajectory.answer] if trajectory.answer else []
-    return Dialogue(cutter.cut(texts, answers, numbers=numbers), picture, True)
+    return Dialogue(cutter.cut(texts, answers, ordered=ordered), picture, True)
 
 
 class Encoder:
@@ -126,18 +125,19 @@ class Encoder:
         Args:
             dialogue: what to encode.
             rng: chooses names and sentences.
-            thin: the share of sentences without any slot that are left out of tool answers.
+            thin: the share of sentences from which nothing was read that are left out of tool answers. Comparisons stay
+                whole: their figures are in neither queries nor answer.
             keep: the probability that a name stays as it is.
         """
         template, codec = dialogue.template, self._codec
-        texts = template.fill(invent_all(template.fillers, self._vocabulary, rng, keep))
+        texts = template.fill(invent_all(template, self._vocabulary, rng, keep))
         ids = codec.prompt_ids(self._dialect.system, self._dialect.prompt("short"), texts[0])
         policy = [False] * len(ids)
         for number, text in enumerate(texts[1:], start=1):
             if number % 2:
                 fresh = [*codec.encode_move(text), codec.end_of_turn_id]
             else:
-                if thin > 0:
+                if thin > 0 and not template.ordered:
                     text = _thinned(text, texts[number + 1], texts[-1], thin, rng)
                 told = codec.tool_turn_ids(_BEFORE, (text,), _AFTER, budget=sys.maxsize)
                 fresh = told[0] if told is not None else []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from mmsearch_agents.policy import QwenPolicy
 from mmsearch_agents.shipped import write_environment
+from mmsearch_env.errors import ConfigurationError
 from modelgen.dialogues import ENVIRONMENT
 
 _SHIPPED = {
@@ -34,7 +36,17 @@ def ship(runs: Path, out: Path) -> None:
     Args:
         runs: holds the folders `base`, `sft` and `grpo-0`.
         out: gets a folder per policy; one that is there is replaced.
+
+    Raises:
+        ConfigurationError: if a run is not finished; nothing is replaced then.
     """
+    for run, log in _SHIPPED.values():
+        for needed in (runs / run / "policy" / "policy.json", runs / run / log):
+            if not needed.is_file():
+                raise ConfigurationError(
+                    f"Expected the finished run {run!r} in {os.fspath(runs)!r}, but there is no "
+                    f"{os.fspath(needed.relative_to(runs))}. Train it with `python -m modelgen` first."
+                )
     for name, (run, log) in _SHIPPED.items():
         shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(runs / run / "policy", out / name)

@@ -6,6 +6,7 @@ invented names, the same one wherever the same text stood, gives a new dialogue 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ _PROPER = (
     "next former_capital currency former_currency"
 )
 _NUMBER = r"\d+(?:[.,]\d+)*"
+_NUMBERS = re.compile(_NUMBER)
 _INSIDE = rf"(?<![\d\n])(?<!^){_NUMBER}"
 """A number that does not begin a line, where it would only count results."""
 _ONSETS = tuple("b br c ch cl d dr f fl g gr h j k kl l m n p pl qu r s sh sk st t th tr v w y z".split())  # noqa: SIM905
 _VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ia", "io", "ou"]
+_ACCENTS = {"a": "áàâãäå", "c": "çć", "e": "éèêë", "i": "íî", "n": "ñ", "o": "óôõöø", "s": "š", "u": "úü", "z": "ž"}
 _ENDS = ["", "", "", "n", "r", "s", "l", "m", "t", "nd", "rk", "x", "th", "ng"]
 
 
@@ -34,10 +37,12 @@ class Template:
     Attributes:
         texts: each text as literals (str) and slots (int, an index into `fillers`).
         fillers: what stood in each slot.
+        ordered: whether the larger of two numbers must stay the larger one.
     """
 
     texts: tuple[tuple[str | int, ...], ...]
     fillers: tuple[str, ...]
+    ordered: bool = False
 
     def fill(self, fillers: Sequence[str]) -> list[str]:
         """Return the texts with these fillers in the slots."""
@@ -67,24 +72,20 @@ class Cutter:
         """Compile the names into one pattern, longer ones first."""
         self._names = sorted(names, key=lambda name: (-len(name), name))
 
-    def cut(self, texts: Sequence[str], answers: Sequence[str], *, numbers: bool) -> Template:
+    def cut(self, texts: Sequence[str], answers: Sequence[str], *, ordered: bool = False) -> Template:
         """Cut `texts`.
 
         Args:
             texts: the texts of one dialogue; the same name in two of them is the same slot.
             answers: strings of this dialogue that are slots as well, names or not.
-            numbers: whether numbers are slots.
+            ordered: whether the larger of two numbers must stay the larger one.
         """
         whole = "\n".join(texts)
         wanted = [name for name in self._names if name in whole]
         wanted += [answer for answer in answers if answer in whole and len(answer) > 1 and answer not in wanted]
         wanted.sort(key=lambda name: (-len(name), name))
         choices = [rf"(?<!\w){re.escape(name)}(?!\w)" for name in wanted]
-        if numbers:
-            choices.append(_INSIDE)
-        if not choices:
-            return Template(tuple((text,) for text in texts), ())
-        pattern = re.compile("|".join(choices))
+        pattern = re.compile("|".join([*choices, _INSIDE]))
         slots: dict[str, int] = {}
         cut = []
         for text in texts:
@@ -94,7 +95,7 @@ class Cutter:
                 parts += [text[position : match.start()], slots.setdefault(match.group(), len(slots))]
                 position = match.end()
             cut.append((*parts, text[position:]))
-        return Template(tuple(cut), tuple(slots))
+        return Template(tuple(cut), tuple(slots), ordered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +103,33 @@ class Vocabulary:
     """What names are made of, so that each of a tokenizer's ids comes up in some name.
 
     Attributes:
-        pieces: lower-case pieces of words.
+        pieces: what words go on with.
         common: whole words in lower case.
         proper: whole words with a capital.
+        starts: one to three letters that words in lower case begin with.
+        capitals: the same with a capital.
     """
 
     pieces: Sequence[str]
     common: Sequence[str]
     proper: Sequence[str]
+    starts: Sequence[str]
+    capitals: Sequence[str]
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
         """Take them from the entries of a byte-level tokenizer, where `Ġ` stands for a space."""
         ordered = sorted(entries)
+
+        def those(form: str) -> list[str]:
+            return [entry.removeprefix("Ġ") for entry in ordered if re.fullmatch(form, entry)]
+
         return cls(
-            [entry for entry in ordered if re.fullmatch(r"[a-z]{2,7}", entry)],
-            [entry[1:] for entry in ordered if re.fullmatch(r"Ġ[a-z]{4,}", entry)],
-            [entry[1:] for entry in ordered if re.fullmatch(r"Ġ[A-Z][a-z]+", entry)],
+            those("[a-z]{2,}"),
+            those("Ġ[a-z]{2,}"),
+            those("Ġ[A-Z][a-z]+"),
+            those("Ġ[a-z]{1,3}"),
+            those("Ġ[A-Z][a-z]{0,2}"),
         )
 
 
@@ -128,21 +139,35 @@ def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str
     A number keeps its unit or ending.
     """
     if filler[:1].isdigit():
-        return re.sub(_NUMBER, lambda match: _number(match.group(), rng), filler)
+        return _NUMBERS.sub(lambda match: _number(match.group(), rng), filler)
     return re.sub(r"\w+", lambda match: _word(match.group(), vocabulary, rng), filler)
 
 
-def invent_all(
-    fillers: Sequence[str], vocabulary: Vocabulary, rng: np.random.Generator, keep: float = 0.0
-) -> list[str]:
-    """Return new fillers, all different; each is kept as it was with probability `keep`."""
+def invent_all(template: Template, vocabulary: Vocabulary, rng: np.random.Generator, keep: float = 0.0) -> list[str]:
+    """Return new fillers, all different; each is kept as it was with probability `keep`.
+
+    Where the numbers have an order all are multiplied by the same factor.
+    """
+    factor = 1.0 if rng.random() < keep else float(np.exp(rng.uniform(0.0, 3.0)))
     taken: dict[str, None] = {}
-    for filler in fillers:
+    for filler in template.fillers:
+        if template.ordered and filler[:1].isdigit():
+            taken[_NUMBERS.sub(lambda match: _multiplied(match.group(), factor), filler)] = None
+            continue
         fresh = filler if rng.random() < keep else invent(filler, vocabulary, rng)
         while fresh in taken:
             fresh = invent(filler, vocabulary, rng) + ("" if rng.random() < 0.5 else _digit(rng))
         taken[fresh] = None
     return list(taken)
+
+
+def _multiplied(text: str, factor: float) -> str:
+    """Multiply a number by at least 1; different ones stay different."""
+    whole, _, decimals = text.replace(",", "").partition(".")
+    unit = 10 ** len(decimals)
+    product = math.floor(int(whole + decimals) * factor) / unit
+    grouped = "," in text or len(whole) < 4
+    return f"{product:{',' if grouped else ''}.{len(decimals)}f}"
 
 
 def _number(text: str, rng: np.random.Generator) -> str:
@@ -163,13 +188,24 @@ def _word(word: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
         return word
     capital = word[:1].isupper()
     kind = rng.random()
-    if kind < 0.4:
-        return _one(vocabulary.proper if capital else vocabulary.common, rng)
-    if kind < 0.7:
+    if kind < 0.3:
+        made = _one(vocabulary.proper if capital else vocabulary.common, rng)
+    elif kind < 0.45:
         made = "".join(_syllable(rng) for _ in range(int(rng.integers(1, 4)))) + _one(_ENDS, rng)
+        made = made.capitalize() if capital else made
     else:
-        made = "".join(_one(vocabulary.pieces, rng) for _ in range(int(rng.integers(1, 4))))
-    return made.capitalize() if capital else made
+        made = _one(vocabulary.capitals if capital else vocabulary.starts, rng)
+        made += "".join(_one(vocabulary.pieces, rng) for _ in range(int(rng.integers(1, 3))))
+    return _accented(made, rng) if rng.random() < 0.08 else made
+
+
+def _accented(word: str, rng: np.random.Generator) -> str:
+    """Give one letter an accent, if it has any that can have one."""
+    places = [place for place, letter in enumerate(word) if letter in _ACCENTS]
+    if not places:
+        return word
+    place = places[int(rng.integers(len(places)))]
+    return word[:place] + _one(_ACCENTS[word[place]], rng) + word[place + 1 :]
 
 
 def _one(choices: Sequence[str], rng: np.random.Generator) -> str:

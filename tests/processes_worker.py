@@ -20,7 +20,7 @@ from mmsearch_agents.processes import ALONE, part_of
 from mmsearch_agents.sft import SFTLearner, SftOptions
 from mmsearch_env import load_trajectories
 from mmsearch_env.worlds import load_world
-from tests.learner_models import Rewarded, gradients_of, ids_reward, make_envs, make_policy, weights_of
+from tests.learner_models import Rewarded, ids_reward, make_envs, make_policy, weights_of
 
 ADAMW = OptimizerOptions(learning_rate=1e-3)
 ODD = (0, 1, 1, 0, 1, 1, 1, 1)  # rewards: the second group is all alike
@@ -93,16 +93,26 @@ def learner_of(case, view, processes=ALONE):
 
 
 def outcome(case, trajectories, view, processes=ALONE, *, shards=False):
-    """Return the gradients of a batch, the weights after two steps on it, and their metrics; no gradients of shards."""
+    """Return the gradients of the first step, the weights after two updates on a batch, and their metrics.
+
+    The gradients of shards are nobody's.
+    """
     whole = episodes_of(case, trajectories)
     own = whole if processes.count == 1 else (whole[: case.first], whole[case.first :])[processes.rank]
     learner = learner_of(case, view, processes)
-    gradients = {} if shards else gradients_of(learner, lambda: learner.learn(own))
-    learner = learner_of(case, view, processes)
     divided = any(hasattr(weight, "full_tensor") for weight in learner._trained.parameters())
     assert divided == (shards and processes.count > 1)
+    tensors: dict[str, torch.Tensor] = {}
+    step = learner._optimizer.step
+
+    def noted(loss):
+        for name, weight in learner.policy.model.named_parameters():
+            if weight.grad is not None:
+                tensors.setdefault(f"gradient/{name}", weight.grad.detach().clone())
+        return step(loss)
+
+    learner._optimizer.step = noted
     metrics = [learner.learn(own) for _ in range(2)]
-    tensors = {f"gradient/{name}": one for name, one in gradients.items()}
     return {**tensors, **{f"weight/{name}": one for name, one in weights_of(learner).items()}}, metrics
 
 
@@ -187,6 +197,8 @@ def main(folder, world):
     shards = sharded("bf16")
     for name, found in resume(world, folder / "shards", shards, torch.bfloat16).items():
         keep(f"shards-{name}", *found)
+    group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
+    results["patience"] = group.options._timeout.total_seconds()
     (folder / f"results.{rank}.json").write_text(json.dumps(results))
     processes.end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `agents` is not installed")
@@ -15,8 +16,11 @@ from mmsearch_agents.policy import Sample, pictures_of  # noqa: E402
 from mmsearch_env.codec import load_codec  # noqa: E402
 
 
-@pytest.mark.timeout(900)  # three processes load torch
-def test_the_report_has_both_sides_with_their_memory_and_ratio(tiny_world_path, tmp_path, capsys):
+def test_the_report_has_both_sides_with_their_memory_and_ratio(tiny_world_path, tmp_path, monkeypatch, capsys):
+    def peaks(world, size):  # two processes more would load torch, and one of them TRL
+        return {name: grpo_step.peak_memory(name, world, size) for name in grpo_step.SIDES}
+
+    monkeypatch.setattr(grpo_step, "peaks", peaks)
     with torch.random.fork_rng():
         timing.main(grpo_step.run, "", ["--quick", "--world", str(tiny_world_path), "--out", str(tmp_path)])
     written = json.loads((tmp_path / "grpo_step.json").read_text("utf-8"))
@@ -26,6 +30,14 @@ def test_the_report_has_both_sides_with_their_memory_and_ratio(tiny_world_path, 
     assert "times as long as mmsearch-env" in comparison
     assert all(f"{name} " in memory for name in grpo_step.SIDES)
     assert str(tiny_world_path) not in (tmp_path / "grpo_step.md").read_text("utf-8")
+
+
+def test_memory_is_that_of_a_process_of_its_own(tiny_world, monkeypatch):
+    monkeypatch.setattr(grpo_step, "SIDES", (grpo_step.OURS,))
+    ballast = np.ones(1 << 27)  # a GiB that the other process does not have
+    ((before, after),) = grpo_step.peaks(tiny_world, grpo_step.QUICK).values()
+    assert 100 < before <= after < grpo_step.peak_memory(grpo_step.OURS, tiny_world, grpo_step.QUICK)[0]
+    assert len(ballast) == 1 << 27
 
 
 def test_both_sides_read_and_write_equally_many_ids(tiny_world):

@@ -13,6 +13,7 @@ pytest.importorskip("transformers", reason="the extra `agents` is not installed"
 from benchmarks import tiny_policies
 from mmsearch_agents.policy import QwenPolicy, build_model, tiny_config
 from mmsearch_env.codec import load_codec
+from modelgen.dialogues import ENVIRONMENT, teacher_episodes
 
 
 def test_policies_that_are_there_and_the_scripted_agents_stand_in_the_table(tmp_path, monkeypatch):
@@ -25,7 +26,7 @@ def test_policies_that_are_there_and_the_scripted_agents_stand_in_the_table(tmp_
     log = "".join(json.dumps(update | searches) + "\n" for update in updates)
     (tmp_path / "runs" / "grpo-0" / "metrics.jsonl").write_text(log)
     monkeypatch.setattr(tiny_policies, "SCRIPTED", ("direct", "oracle"))
-    monkeypatch.setattr(tiny_policies, "ENVIRONMENT", {**tiny_policies.ENVIRONMENT, "max_tokens": 160})
+    monkeypatch.setattr(tiny_policies, "ENVIRONMENT", {**ENVIRONMENT, "max_tokens": 160})
     arguments = [str(tmp_path / "runs"), "--out", str(tmp_path), "--episodes", "12"]
     monkeypatch.setattr(sys, "argv", ["tiny_policies", *arguments])
     monkeypatch.setattr(tiny_policies, "reading", lambda policy, split: {"all": 12.5, "tasks": 8})
@@ -44,10 +45,20 @@ def test_policies_that_are_there_and_the_scripted_agents_stand_in_the_table(tmp_
 def test_reading_is_measured_by_category_on_the_oracles_dialogues(monkeypatch):
     codec = load_codec()
     policy = QwenPolicy(build_model(tiny_config(codec, width=32, layers=1)), codec)
-    episodes, stage = tiny_policies.teacher_episodes("test", 30)
+    episodes, stage = teacher_episodes("test", 30)
     monkeypatch.setattr(tiny_policies, "teacher_episodes", lambda split: (episodes, stage))
     monkeypatch.setattr(tiny_policies, "exactness", lambda policy, samples: {"answer": 0.5})
     read = tiny_policies.reading(policy, "test")
     searched = [one for one in episodes if one.task.needs_search]
     assert read["all"] == 50.0
     assert read["tasks"] == sum(one.task.category != "comparison" for one in searched)
+
+
+def test_parts_that_no_task_is_of_stay_empty():
+    part = {"accuracy": 50.0, "ci95": [20.0, 80.0], "format": 100.0, "searches": {"text": 1, "image": 0, "crop": 0.5}}
+    greedy = {"all": part, "needs none": part}
+    results = {"world": "w", "split": "test", "tasks": 1, "world_hash": "0", "environment": {}, "curves": {}}
+    table = tiny_policies.as_markdown({**results, "agents": {"mine": {"greedy": greedy, "sampled": greedy}}})
+    share = "50.0 (20.0–80.0)"
+    assert f"| mine | {share} |  | {share} |  |  |  |  | {share} | 100.0 |" in table
+    assert "| mine | 1.00 (1.00) | 0.00 (0.00) | 0.50 (0.50) |  |  | 1.50 (1.50) |" in table

@@ -66,7 +66,7 @@ def test_a_policy_learns_while_there_is_time_and_the_page_shows_it(models, tiny_
     environment = {"world": str(tiny_world_path), "prompts": "short", "max_tokens": 96}
     write_environment(models / "tiny-sft", environment)
     out = tmp_path / "out"
-    demo.main(demo.Config(world=str(tiny_world_path), out=str(out), policy_episodes=2, seconds=0.1))
+    demo.main(demo.Config(world=str(tiny_world_path), out=str(out), episodes=2, policy_episodes=0, seconds=0.1))
     rows = [json.loads(line) for line in (out / "learning" / "metrics.jsonl").read_text().splitlines()]
     assert [row["episodes"] for row in rows] == [128.0]
     for name in ("tiny-sft", "tiny-sft+GRPO"):

@@ -14,10 +14,11 @@ pytest.importorskip("transformers", reason="the extra `agents` is not installed"
 from mmsearch_agents import make_learner, play
 from mmsearch_agents.policy import QwenPolicy
 from mmsearch_agents.sft import SFTLearner
-from mmsearch_agents.shipped import trained_for, write_environment
+from mmsearch_agents.shipped import POLICIES, policy_folder, trained_for, write_environment
 from mmsearch_env import cli
 from mmsearch_env.codec import BUILTIN
 from mmsearch_env.errors import ConfigurationError
+from mmsearch_env.paths import bundled
 from tests.learner_models import CODEC, make_envs, make_policy
 from tests.policy_models import small_model
 
@@ -46,6 +47,20 @@ def test_a_policy_is_made_by_its_name_and_its_sampling_follows_the_seed(tiny_sft
     first, same, other = (episodes(learner, envs) for learner in learners)
     assert first == same
     assert first != other
+
+
+@pytest.mark.skipif(
+    not [*bundled("models").glob("*/policy.json")], reason="this copy of the library came without policies"
+)
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_that_comes_with_the_library_plays_and_brings_its_log(name):
+    options = trained_for(name)
+    envs = make_envs(options.pop("world"), rows=4, **{**options, "split": "test"})
+    task_ids = [task.id for task in envs.stage.tasks[:4]]
+    played = [one for _, one in play(make_learner(name, envs), envs, task_ids, deterministic=True)]
+    assert sum(one.reward_terms["format"] for one in played) >= 3
+    rows = [json.loads(line) for line in (policy_folder(name) / "training.jsonl").read_text().splitlines()]
+    assert len(rows) > 10
 
 
 def test_a_policy_with_another_tokenizer_than_the_environment_is_refused(tiny_sft, tmp_path, tiny_world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -55,6 +56,13 @@ def test_agents_that_play_anywhere_were_trained_for_nothing(tmp_path):
     assert trained_for("no/such-model") == {}
 
 
+def test_a_scripted_agent_is_no_folder_that_happens_to_have_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_environment(put(tmp_path / "oracle"), SHORT)
+    assert trained_for("oracle") == {}
+    assert trained_for("./oracle") == {"tokenizer": "builtin", **SHORT}
+
+
 def test_what_is_noted_of_the_environment_is_read_back_with_the_tokenizer(models, tmp_path):
     folder = put(models / "tiny-sft", tokenizer="some/model")
     assert trained_for("tiny-sft") == {"tokenizer": "some/model"}
@@ -78,6 +86,7 @@ def test_the_options_of_an_environment_can_be_noted_as_they_are(models, make_env
 @pytest.mark.skipif(not bundled("atlas", "world.json").is_file(), reason="the world atlas is not built here")
 def test_a_bundled_world_is_noted_by_its_name():
     assert environment_of(Stage("atlas"))["world"] == "atlas"
+    assert environment_of(Stage(os.path.relpath(bundled("atlas"))))["world"] == "atlas"
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,14 @@ def test_the_choice_of_episodes_varies_and_is_stable(runs):
     assert right == sorted(right, reverse=True)
 
 
+def test_without_a_term_for_it_the_reward_says_what_is_right(runs):
+    played = runs[2].trajectories[:2]
+    bare = tuple(replace(one, reward_terms={}, reward=float(at)) for at, one in enumerate(played))
+    chosen = choose_episodes([replace(runs[2], trajectories=bare)], 2)
+    assert [one.reward for _, one in chosen] == [1.0, 0.0]
+    assert [make_card(run, one, {}, None).right for run, one in chosen] == [True, False]
+
+
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):
     other = replace(runs[1], summary={**runs[1].summary, "world_hash": "0" * 64})
     with pytest.raises(ConfigurationError, match="different values of world_hash"):

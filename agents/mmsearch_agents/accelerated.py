@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,8 @@ from mmsearch_env.errors import ConfigurationError, missing_extra
 
 T = TypeVar("T")
 
+# How long the others may keep one waiting: they wait while the main one evaluates. NCCL's own limit is 10 minutes.
+_PATIENCE = timedelta(hours=2)
 _WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU")
 
 
@@ -56,11 +59,17 @@ class Accelerated(Processes):
         """
         if accelerator is None:
             try:
-                from accelerate import Accelerator  # type: ignore[import-untyped, unused-ignore]
+                from accelerate import (  # type: ignore[import-untyped, unused-ignore]
+                    Accelerator,
+                    InitProcessGroupKwargs,
+                )
             except ImportError as error:
                 raise missing_extra("accelerate", "agents") from error
             # Without an accelerator it has to be told to take the CPU, or it takes each process for one alone.
-            accelerator = Accelerator(cpu=None if torch.accelerator.is_available() else True)
+            accelerator = Accelerator(
+                cpu=None if torch.accelerator.is_available() else True,
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+            )
         kind = accelerator.distributed_type.value
         if not (kind in _WHOLE or accelerator.is_fsdp2) or accelerator.mixed_precision == "fp16":
             raise ConfigurationError(
@@ -106,5 +115,5 @@ class Accelerated(Processes):
                 (loss * self.count).backward()  # type: ignore[no-untyped-call]
 
     def end(self) -> None:
-        """Wait for the others and part with them."""
+        """Part with the others."""
         self.accelerator.end_training()

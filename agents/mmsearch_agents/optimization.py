@@ -95,8 +95,18 @@ class Optimizer:
 
         Args:
             copy: with the same names of weights, which may be more precise than the model's.
+
+        Raises:
+            ConfigurationError: if it has other names.
         """
-        self._named = _trainable(copy)
+        named = _trainable(copy)
+        if others := sorted(named.keys() ^ self._weights.keys()):
+            raise ConfigurationError(
+                f"Expected the shards to be of the {len(self._weights)} weights that are trained, got others, such as "
+                f"{others[0]!r}. Leave fsdp_activation_checkpointing and compilation out of Accelerate's "
+                "configuration; `checkpoint_gradients` of mmsearch_agents.policy does the former."
+            )
+        self._named = named
         self._adamw = self._made()
         self._hand_over()
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmsearch_agents.scripted import STRATEGIES
 from mmsearch_env.errors import ConfigurationError, unknown
 from mmsearch_env.paths import bundled
 from mmsearch_env.stage import Stage
@@ -66,6 +67,8 @@ def trained_for(agent: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigurationError: if the files cannot be read, or name options that there are not.
     """
+    if str(agent) in STRATEGIES:  # also where a folder is called so
+        return {}
     folder = policy_folder(agent)
     options: dict[str, Any] = {}
     if (folder / "policy.json").is_file():
@@ -78,7 +81,8 @@ def trained_for(agent: str | os.PathLike[str]) -> dict[str, Any]:
 def environment_of(stage: Stage) -> dict[str, Any]:
     """Return the keywords that an environment was made with, as `write_environment` takes them."""
     world, settings = stage.world.path, stage.rules.settings
-    name = world.name if world == bundled(world.name) else os.fspath(world.resolve())
+    world, own = world.resolve(), bundled(world.name).resolve()
+    name = world.name if world == own else os.fspath(world)
     return {"world": name, **{option: settings[option] for option in _OPTIONS if option != "world"}}
 
 

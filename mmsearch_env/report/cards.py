@@ -11,7 +11,7 @@ from mmsearch_env.codec import Codec
 from mmsearch_env.pictures import encode_png
 from mmsearch_env.records import Box, Document, Turn
 from mmsearch_env.render import headline
-from mmsearch_env.report.runs import Run
+from mmsearch_env.report.runs import Run, is_right
 from mmsearch_env.trajectory import Trajectory
 
 _REPLACEMENT = "�"
@@ -92,7 +92,7 @@ def make_card(run: Run, trajectory: Trajectory, documents: Mapping[str, Document
         image="data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode(),
         width=pixels.shape[1],
         height=pixels.shape[0],
-        right=trajectory.reward_terms.get("correct", trajectory.reward) > 0.5,
+        right=is_right(trajectory),
         turns=turns,
         spans=() if codec is None else tuple(token_spans(trajectory, codec)),
         sampled=int(trajectory.loss_mask.sum()),

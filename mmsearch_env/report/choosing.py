@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mmsearch_env.report.runs import Run
+from mmsearch_env.report.runs import Run, is_right
 from mmsearch_env.trajectory import Trajectory
 
 # What makes a reader's second episode worth reading after the first, and how much.
@@ -38,12 +38,8 @@ def choose_episodes(runs: Sequence[Run], count: int = 10) -> list[tuple[Run, Tra
         seen.update(traits)
         taken.append((index, position))
     chosen = [(index, runs[index].trajectories[position]) for index, position in taken]
-    chosen.sort(key=lambda pair: (not _is_right(pair[1]), pair[1].task.category, pair[1].task.id, pair[0]))
+    chosen.sort(key=lambda pair: (not is_right(pair[1]), pair[1].task.category, pair[1].task.id, pair[0]))
     return [(runs[index], trajectory) for index, trajectory in chosen]
-
-
-def _is_right(trajectory: Trajectory) -> bool:
-    return trajectory.reward_terms.get("correct", 0.0) > 0.5
 
 
 def _traits(run: Run, trajectory: Trajectory) -> list[tuple[str, str]]:
@@ -51,7 +47,7 @@ def _traits(run: Run, trajectory: Trajectory) -> list[tuple[str, str]]:
     return [
         ("task", trajectory.task.image),
         ("agent", run.agent),
-        ("outcome", f"{trajectory.task.needs_search} {_is_right(trajectory)}"),
+        ("outcome", f"{trajectory.task.needs_search} {is_right(trajectory)}"),
         ("category", trajectory.task.category),
         ("domain", trajectory.task.domain),
         ("searches", f"{searches['crop'] > 0} {searches['text'] > 1}"),

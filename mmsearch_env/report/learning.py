@@ -10,7 +10,7 @@ from typing import Any
 from mmsearch_env.errors import ConfigurationError
 from mmsearch_env.report.charts import Chart, chart
 from mmsearch_env.report.noise import Rise, rise, sign_test
-from mmsearch_env.report.runs import Run
+from mmsearch_env.report.runs import Run, is_right
 from mmsearch_env.trajectory import Trajectory
 
 Pair = tuple[Trajectory, Trajectory]
@@ -67,11 +67,6 @@ def compare(before: Run, after: Run) -> Changes:
         found.setdefault((is_right(pair[0]), is_right(pair[1])), []).append(pair)
     cases = ((False, True), (True, False), (True, True), (False, False))
     return Changes(*(tuple(found.get(case, ())) for case in cases))
-
-
-def is_right(trajectory: Trajectory) -> bool:
-    """Say whether the episode ended in a right answer."""
-    return trajectory.reward_terms.get("correct", trajectory.reward) > 0.5
 
 
 def choose_changes(changes: Changes, count: int = 6) -> list[Pair]:

@@ -43,6 +43,11 @@ class Run:
         return load_image(self.folder, digest)
 
 
+def is_right(trajectory: Trajectory) -> bool:
+    """Say whether the episode ended in a right answer; a reward without the term `correct` is asked itself."""
+    return trajectory.reward_terms.get("correct", trajectory.reward) > 0.5
+
+
 def load_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run from its folder.
 
