@@ -124,5 +124,5 @@ $(VENV)/.demo: $(METADATA) $(PINS)
 $(VENV)/.dev: $(METADATA) $(PINS)
 	$(install_torch)
 	$(call step,pip install the library with the extras that are tested: about a minute)
-	@$(PIP) install -c $(PINS) -e '.[agents,encoders,sb3,record,report,saliency,tensorboard,dev]'
+	@$(PIP) install -c $(PINS) -e '.[agents,deepspeed,encoders,sb3,record,report,saliency,tensorboard,dev]'
 	@touch $@

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -25,10 +25,9 @@ from mmsearch_agents.metrics import SEARCH_KINDS, Score, measure, score
 from mmsearch_agents.policy import QwenPolicy
 from mmsearch_agents.sft import SFTLearner
 from mmsearch_agents.sources import play
+from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
-from modelgen.dialogues import ENVIRONMENT, Encoder, cut, teacher_episodes
-from modelgen.names import Cutter
-from modelgen.pretraining import exactness
+from modelgen.dialogues import ENVIRONMENT, teacher_episodes
 
 RESULTS = Path(__file__).parent / "results"
 SCRIPTED = ("direct", "rag", "agent", "refiner", "oracle")
@@ -62,19 +61,23 @@ _COUNTED: Sequence[tuple[str, Sequence[str]]] = (
     ("several things", ("image",)),
     ("needs none", SEARCH_KINDS),
 )
+_STARTS = {"tiny-sft": "GRPO, seed", "SFT, answers right": "GRPO from it, seed"}
 _CURVE = ("reward", "kl", "searches/text", "searches/image", "searches/crop", "entropy")
 
 
 def main() -> None:
     """Measure every policy that is there and the scripted agents; write table, figures and curves."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, help="the folder of the runs")
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/tiny"), help="the folder of the runs")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--split", default="test")
     parser.add_argument("--episodes", type=int, help="how many tasks; all of the split if left out")
     parser.add_argument("--jobs", type=int, default=1, help="how many policies to measure at a time")
     options = parser.parse_args()
     there = {name: options.runs / run for name, run in _RUNS.items() if (options.runs / run / "policy").exists()}
+    if not there:
+        print(f"{options.runs} holds none of the runs {', '.join(_RUNS.values())}: make them with python -m modelgen.")
+        return
     measure_one = partial(measured, split=options.split, episodes=options.episodes)
     if options.jobs > 1:
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
@@ -143,21 +146,34 @@ def summed(
 
 
 def reading(policy: QwenPolicy, split: str) -> dict[str, Any]:
-    """Return in % how often the answer is sure to be read, the oracle's dialogue before it being given, by category."""
-    episodes, stage = teacher_episodes(split)
-    encoder, cutter, rng = Encoder(stage), Cutter([]), np.random.default_rng(0)
-    by_category: dict[str, list[Any]] = {}
+    """Return by category in % how often a policy answers right at once when the oracle has searched for it.
+
+    Only tasks whose answer stands in the pages that the oracle found; `all` leaves comparisons aside.
+    """
+    episodes, _ = teacher_episodes(split)
+    envs = MMSearchVectorEnv(1, split=split, autoreset_mode=AutoresetMode.DISABLED, **ENVIRONMENT)
+    right: dict[str, list[bool]] = {}
     for episode in episodes:
         if episode.task.needs_search:
-            sample = encoder.sample(cut(episode, stage, cutter), rng, thin=0.0, keep=1.0)
-            by_category.setdefault(episode.task.category, []).append(sample)
-    shares = {name: exactness(policy, samples)["answer"] for name, samples in sorted(by_category.items())}
-    counts = {name: len(samples) for name, samples in by_category.items()}
-    read = [name for name in shares if name != "comparison"]
-    mean = sum(shares[name] * counts[name] for name in read) / sum(counts[name] for name in read)
-    return {"all": round(100 * mean, 1), "tasks": sum(counts[name] for name in read)} | {
-        name: round(100 * share, 1) for name, share in shares.items()
-    }
+            right.setdefault(episode.task.category, []).append(answers(policy, envs, episode))
+    read = [one for name, those in right.items() if name != "comparison" for one in those]
+    shares = {"all": read, **dict(sorted(right.items()))}
+    return {name: round(100 * float(np.mean(those)), 1) for name, those in shares.items()} | {"tasks": len(read)}
+
+
+def answers(policy: QwenPolicy, envs: MMSearchVectorEnv, episode: Trajectory) -> bool:
+    """Say whether a policy, having searched as in `episode`, gives the right answer greedily."""
+    observations, _ = envs.reset(options={"task_ids": [episode.task.id]})
+    searched = slice(episode.turns[-1].start)
+    for token_id in episode.token_ids[searched][episode.loss_mask[searched].astype(np.bool_)]:
+        observations, *_ = envs.step(np.array([token_id]))
+    ended = False
+    while not ended:
+        chosen = policy.act(observations, deterministic=True).token_ids
+        observations, _, terminations, truncations, infos = envs.step(chosen)
+        ended = bool(terminations[0] or truncations[0])
+    found: Trajectory = infos["trajectory"][0]
+    return found.reward_terms["correct"] == 1.0 and len(found.turns) == len(episode.turns)
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:
@@ -208,12 +224,13 @@ def as_markdown(results: Mapping[str, Any]) -> str:
             greedily, *drawn = [f"{sum(searches[kind] for kind in kinds):.2f}" for searches in ways] or [""]
             cells.append(greedily + "".join(f" ({count})" for count in drawn))
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [sentence for start, runs in _STARTS.items() for sentence in _gains(rows, start, runs)]
     read = rows.get("tiny-base", {}).get("reading")
     if read:
         lines += [
             "",
-            f"`tiny-base`, given the oracle's dialogue up to the last results, is sure to read {read['all']} % of "
-            f"{read['tasks']} answers that stand there, comparisons aside: every id of its turn is likelier than not.",
+            f"`tiny-base`, when the oracle has searched for it, reads {read['all']} % of {read['tasks']} answers that "
+            f"stand in the pages found (greedy), and decides {read['comparison']} % of the comparisons right.",
         ]
     if results["curves"]:
         lines += ["", "Training, mean of the first and of the last five updates of 128 episodes:", ""]
@@ -232,6 +249,20 @@ def as_markdown(results: Mapping[str, Any]) -> str:
 def _share(row: Mapping[str, Any]) -> str:
     low, high = row["ci95"]
     return f"{row['accuracy']:.1f} ({low:.1f}–{high:.1f})"
+
+
+def _gains(rows: Mapping[str, Any], start: str, runs: str) -> Iterator[str]:
+    """Word by how much every seed of GRPO is better than what it started from."""
+    trained = [row for name, row in rows.items() if name.startswith(runs)]
+    if start not in rows or not trained:
+        return
+    for way, meant in (("greedy", "greedily"), ("sampled", "with ids drawn")):
+        parts = []
+        for part in ("all", "needs search", "needs none"):
+            gains = [row[way][part]["accuracy"] - rows[start][way][part]["accuracy"] for row in trained]
+            parts.append(f"{part} {np.mean(gains):+.1f} ({', '.join(f'{gain:+.1f}' for gain in gains)})")
+        yield ""
+        yield f"GRPO from `{start}`, {meant}, in points (each seed): {'; '.join(parts)}."
 
 
 def _ends(values: Sequence[float]) -> str:

@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents.policy import Sample
 from mmsearch_agents.scripted import ScriptedLearner
+from mmsearch_agents.scripted.dialogue import Dialogue as Told
 from mmsearch_agents.scripted.oracle import Oracle
 from mmsearch_agents.sources import play
 from mmsearch_env.codec import BUILTIN
-from mmsearch_env.dialects.deepmmsearch_r1 import DeepMMSearchR1
 from mmsearch_env.records import Move, Pixels
 from mmsearch_env.stage import Stage
 from mmsearch_env.trajectory import Trajectory
@@ -29,7 +29,7 @@ ENVIRONMENT: dict[str, Any] = {"world": "atlas", "prompts": "short", "top_k": 2,
 
 _BEFORE, _AFTER = "<information>\n", "</information>"
 _TOOL_TURN = re.compile(rf"\n<\|im_start\|>user\n{_BEFORE}(.*){_AFTER}<\|im_end\|>\n.*", re.DOTALL)
-_OPENED = re.compile(r"(<(?:text_search|img_search|answer)>)(?=[^\s<])")
+_OPENED = re.compile(r"<(?:text_search|img_search|answer)>([^\s<][^<]*)")
 _RESULT = re.compile(r"(\d+\. )(.*)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w{3,}|\d+")
@@ -50,22 +50,33 @@ class Dialogue:
     needs_search: bool
 
 
-class Spaced(DeepMMSearchR1):
-    """The dialect with a space behind an opening tag, which its grammar allows.
+class Copyist(ScriptedLearner):
+    """Speaks a strategy's turns so that what it copies has the ids that it has where it stands."""
 
-    What is copied out of a page then has the ids that it has there, since a word and the space before it are one id.
+    def _spoken(self, dialogue: Told, reason: str, move: Move) -> str:
+        told = "".join(exchange.told for exchange in dialogue.exchanges)
+        return spaced(super()._spoken(dialogue, reason, move), f"{dialogue.question} {told}")
+
+
+def spaced(turn: str, told: str = "") -> str:
+    """Put a space behind an opening tag, as the grammar allows; not where what follows is `told` with none before it.
+
+    A word and the space before it are one id: without the space, it would be another word that is copied.
     """
-
-    def render(self, move: Move, reason: str = "") -> str:
-        """Write a move."""
-        return _OPENED.sub(r"\1 ", super().render(move, reason))
+    opened = _OPENED.search(turn)
+    if opened is None:
+        return turn
+    words = opened.group(1)
+    if words in told and f" {words}" not in told:
+        return turn
+    return f"{turn[: opened.start(1)]} {turn[opened.start(1) :]}"
 
 
 def teacher_episodes(split: str, tasks: int | None = None) -> tuple[list[Trajectory], Stage]:
     """Let the oracle play a split, or so many of its tasks; return the right episodes, and the stage."""
     envs = MMSearchVectorEnv(num_envs=16, split=split, autoreset_mode=AutoresetMode.DISABLED, **ENVIRONMENT)
     stage = envs.stage
-    teacher = ScriptedLearner(Oracle(stage.world), stage.codec, Spaced())
+    teacher = Copyist(Oracle(stage.world), stage.codec, stage.rules.dialect)
     ids = [task.id for task in stage.tasks[:tasks]]
     played = dict(play(teacher, envs, ids))
     ordered = [played[position] for position in range(len(ids))]

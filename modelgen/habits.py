@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from mmsearch_agents.scripted import ScriptedLearner
 from mmsearch_agents.scripted.dialogue import Dialogue
 from mmsearch_agents.scripted.oracle import Oracle
 from mmsearch_agents.sources import play
@@ -20,7 +19,7 @@ from mmsearch_env.stage import Stage
 from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
 from mmsearch_env.worlds import World
-from modelgen.dialogues import ENVIRONMENT, Spaced
+from modelgen.dialogues import ENVIRONMENT, Copyist
 
 NOT_STATED = "The results do not state it."
 
@@ -109,7 +108,7 @@ def demonstrate(
     """
     envs = MMSearchVectorEnv(num_envs=16, split=split, autoreset_mode=AutoresetMode.DISABLED, **env)
     stage = envs.stage
-    teacher = ScriptedLearner(Wavering(stage.world, habits, seed), stage.codec, Spaced())
+    teacher = Copyist(Wavering(stage.world, habits, seed), stage.codec, stage.rules.dialect)
     ids = [task.id for task in stage.tasks[:tasks]]
     played = dict(play(teacher, envs, ids))
     return [played[position] for position in range(len(ids))], stage

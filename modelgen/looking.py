@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mmsearch_env.dialects.deepmmsearch_r1 import DeepMMSearchR1
 from mmsearch_env.pictures import letterbox
 from mmsearch_env.records import Answer
 from mmsearch_env.stage import Stage
-from modelgen.dialogues import Dialogue, Spaced
+from modelgen.dialogues import Dialogue, spaced
 from modelgen.names import Template
 from worldgen.knowledge.facts import load_facts
 from worldgen.knowledge.perception import perception_tasks
@@ -50,8 +51,12 @@ def looked_at(stage: Stage, count: int, *, part: int = 0, kept: Path | None = No
 
 
 def _dialogues(views: npt.NDArray[np.uint8], asked: list[tuple[int, str, str]]) -> list[Dialogue]:
-    render = Spaced().render
+    render = DeepMMSearchR1().render
     return [
-        Dialogue(Template(((question,), (render(Answer(answer), "The picture shows it."),)), ()), views[number], False)
+        Dialogue(
+            Template(((question,), (spaced(render(Answer(answer), "The picture shows it.")),)), ()),
+            views[number],
+            False,
+        )
         for number, question, answer in asked
     ]

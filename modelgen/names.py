@@ -136,10 +136,12 @@ class Vocabulary:
 def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
     """Return something of the same form as `filler` that means nothing: number for number, word for word.
 
-    A number keeps its unit or ending.
+    A number keeps its unit or ending; dots and dashes are Morse code.
     """
     if filler[:1].isdigit():
         return _NUMBERS.sub(lambda match: _number(match.group(), rng), filler)
+    if set(filler) <= {".", "-"}:
+        return "".join(_one(".-", rng) for _ in range(int(rng.integers(1, 6))))
     return re.sub(r"\w+", lambda match: _word(match.group(), vocabulary, rng), filler)
 
 

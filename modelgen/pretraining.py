@@ -26,6 +26,9 @@ from modelgen.seeing import draw_seen, teach_seeing
 _POOL = 256
 """How many dialogues are sorted by length at a time."""
 
+_COLD = 1e-3
+"""A temperature at which all probability is on the likeliest id."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -243,23 +246,24 @@ def _average_gradients(policy: QwenPolicy) -> None:
 
 @torch.no_grad()
 def exactness(policy: QwenPolicy, samples: list[Sample]) -> dict[str, float]:
-    """Return how often whole turns are certain to be repeated greedily, the dialogue so far being given.
+    """Return how often whole turns are repeated greedily, the dialogue so far being given.
 
-    A turn counts if every id of it has a probability above one half: nothing else can then be the likeliest. So this
-    is a lower bound of greedy exactness. Keys are `turn_<number>`, `answer` (the last of several) and `perception`.
+    A turn counts if every id of it is the likeliest one: at a temperature near 0 it alone has a probability above one
+    half. Keys are `turn_<number>`, `answer` (the last of several) and `perception`.
     """
     policy.model.eval()
     found: dict[str, list[bool]] = {}
     for group in by_length(samples, 8192):
-        scores = policy.scorer()(policy.collate([samples[index] for index in group]))
+        batch = policy.collate([samples[index] for index in group])
+        scores = policy.scorer()(batch, temperature=_COLD, masked=True, entropies=False)
         for row, index in enumerate(group):
             own = np.asarray(samples[index].loss_mask, np.int8)
             edges = np.flatnonzero(np.diff(np.concatenate([[0], own, [0]])))
             turns = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
             for number, (start, end) in enumerate(turns):
                 name = "perception" if len(turns) == 1 else "answer" if number == len(turns) - 1 else f"turn_{number}"
-                sure = bool((scores.logprobs[row, start:end] > math.log(0.5)).all())
-                found.setdefault(name, []).append(sure)
+                likeliest = scores.logprobs[row, start:end] > math.log(0.5)
+                found.setdefault(name, []).append(bool(likeliest.all()))
     return {name: float(np.mean(values)) for name, values in sorted(found.items())}
 
 

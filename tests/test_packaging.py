@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-TESTED_EXTRAS = ("agents", "encoders", "sb3", "record", "report", "saliency", "tensorboard", "dev")
+TESTED_EXTRAS = ("agents", "deepspeed", "encoders", "sb3", "record", "report", "saliency", "tensorboard", "dev")
 
 
 @pytest.fixture(scope="module")

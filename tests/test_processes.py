@@ -216,11 +216,11 @@ def test_shards_of_weights_by_other_names_are_refused():
 
 
 def test_what_accelerate_does_in_another_way_is_refused():
-    class DeepSpeed:
+    class FirstFSDP:
         class distributed_type:
-            value = "DEEPSPEED"
+            value = "FSDP"
 
         is_fsdp2, mixed_precision = False, "no"
 
-    with pytest.raises(ConfigurationError, match="FSDP 2"):
-        Accelerated(DeepSpeed())
+    with pytest.raises(ConfigurationError, match=r"FSDP 2, .* got FSDP and"):
+        Accelerated(FirstFSDP())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mmsearch_agents.deepspeed_engine import STAGES, ZeroEngine, backward
 from mmsearch_agents.optimization import Optimizer
 from mmsearch_agents.policy import TokenScorer
 from mmsearch_agents.processes import ALONE, Processes
@@ -40,8 +43,8 @@ def launched() -> Processes:
 class Accelerated(Processes):
     """One of several processes, each with the whole policy.
 
-    With DDP they train it, and with FSDP 2 a copy in shards, whose weights the policy takes over after each step. So
-    nobody waits for others in acting, nor in any pass without gradients.
+    With DDP and ZeRO (stages 1 and 2 of DeepSpeed) they train it, and with FSDP 2 a copy in shards, whose weights the
+    policy takes over after each step. So nobody waits for others in acting, nor in any pass without gradients.
 
     Attributes:
         accelerator: Accelerate's.
@@ -54,7 +57,7 @@ class Accelerated(Processes):
             accelerator: an `accelerate.Accelerator`; None makes one from what the launcher says.
 
         Raises:
-            MissingExtraError: if Accelerate is not installed.
+            MissingExtraError: if Accelerate is not installed, or DeepSpeed is not and Accelerate is told to use it.
             ConfigurationError: if it is told to train in a way that is not known here.
         """
         if accelerator is None:
@@ -65,18 +68,25 @@ class Accelerated(Processes):
                 )
             except ImportError as error:
                 raise missing_extra("accelerate", "agents") from error
+            if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and find_spec("deepspeed") is None:
+                raise missing_extra("deepspeed", "deepspeed")
             # Without an accelerator it has to be told to take the CPU, or it takes each process for one alone.
             accelerator = Accelerator(
                 cpu=None if torch.accelerator.is_available() else True,
                 kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
             )
-        kind = accelerator.distributed_type.value
-        if not (kind in _WHOLE or accelerator.is_fsdp2) or accelerator.mixed_precision == "fp16":
+        kind, stage = accelerator.distributed_type.value, None
+        if kind == "DEEPSPEED":
+            stage = accelerator.deepspeed_plugin.zero_stage
+            kind = f"{kind} with ZeRO stage {stage}"
+        if not (kind in _WHOLE or accelerator.is_fsdp2 or stage in STAGES) or accelerator.mixed_precision == "fp16":
             raise ConfigurationError(
-                f"Expected Accelerate to train with DDP or FSDP 2, and not in fp16, got {kind} and mixed_precision="
-                f"{accelerator.mixed_precision!r}. Launch it with one of the files in examples/accelerate."
+                "Expected Accelerate to train with DDP, FSDP 2, or ZeRO stage 1 or 2 of DeepSpeed, and not in fp16, "
+                f"got {kind} and mixed_precision={accelerator.mixed_precision!r}. Launch it with one of the files in "
+                "examples/accelerate; fsdp.yaml does what ZeRO stage 3 would."
             )
         self.accelerator = accelerator
+        self._zero = stage is not None
         self.rank, self.count = accelerator.process_index, accelerator.num_processes
 
     def gather(self, value: Any) -> list[Any]:
@@ -98,6 +108,10 @@ class Accelerated(Processes):
             shards = copy.deepcopy(scorer)
             prepared, _ = self.accelerator.prepare(shards, torch.optim.SGD(shards.parameters()))
             optimizer.train_instead(prepared.model)
+        elif self._zero:
+            engine = ZeroEngine(self.accelerator, scorer, optimizer.adamw, optimizer.options.max_gradient_norm)
+            optimizer.step_by(engine)
+            prepared = engine.module
         else:
             prepared = self.accelerator.prepare_model(scorer)
         return prepared  # type: ignore[no-any-return]
@@ -109,11 +123,18 @@ class Accelerated(Processes):
         passes = max(self.gather(len(parts)))
         for number in range(passes):
             last = number == passes - 1
-            with nullcontext() if last else self.accelerator.no_sync(prepared):
+            with nullcontext() if last or self._zero else self.accelerator.no_sync(prepared):
                 loss = loss_of(parts[number]) if number < len(parts) else idle()
                 # Gradients are averaged over processes, but the losses add up.
-                (loss * self.count).backward()  # type: ignore[no-untyped-call]
+                loss = loss * self.count
+                if self._zero:
+                    backward(prepared, loss, last=last)
+                else:
+                    loss.backward()  # type: ignore[no-untyped-call]
 
     def end(self) -> None:
-        """Part with the others."""
+        """Wait for the others and part with them."""
+        # Gloo's threads let go of what was gathered when they come to the barrier; left to the end of the process, they
+        # can wait for Python while Python waits for them.
+        self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

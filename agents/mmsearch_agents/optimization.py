@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from mmsearch_agents.processes import ALONE, Processes
 from mmsearch_agents.schedules import Schedule
 from mmsearch_env.errors import ConfigurationError
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_WEIGHT = "weight"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+WEIGHT = "weight"
+"""Under which names checkpoints hold what belongs to a weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,28 @@ class OptimizerOptions:
         return cls(**{**row, "schedule": Schedule(**row["schedule"]), "betas": tuple(row["betas"])})
 
 
+class Engine(Protocol):
+    """What makes the steps of an AdamW in a way of its own; all processes take part in each method."""
+
+    def step(self) -> float:
+        """Make a step, unless gradients are not finite; use them up, and return their norm before clipping."""
+        ...
+
+    def read(self, weight: nn.Parameter) -> dict[str, Tensor]:
+        """Return the moments of a weight, whole, and the weight in float32 if it is less precise itself."""
+        ...
+
+    def write(self, weight: nn.Parameter, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `read` gave, as far as it is there."""
+        ...
+
+
 class Optimizer:
     """AdamW over the trainable weights of a model.
 
     Attributes:
+        options: of AdamW.
+        adamw: torch's.
         steps: how many were made.
     """
 
@@ -74,14 +93,15 @@ class Optimizer:
         self._weights = self._named = _trainable(model)
         if not self._named:
             raise ConfigurationError("Expected weights with requires_grad to train, got a model without any.")
-        self._options = options
+        self.options = options
         self._seed = seed
         self._processes = processes
+        self._engine: Engine | None = None
         self.steps = 0
-        self._adamw = self._made()
+        self.adamw = self._made()
 
     def _made(self) -> torch.optim.AdamW:
-        options = self._options
+        options = self.options
         return torch.optim.AdamW(
             self._named.values(),
             lr=options.learning_rate * options.schedule.factor(0),
@@ -107,8 +127,12 @@ class Optimizer:
                 "configuration; `checkpoint_gradients` of mmsearch_agents.policy does the former."
             )
         self._named = named
-        self._adamw = self._made()
+        self.adamw = self._made()
         self._hand_over()
+
+    def step_by(self, engine: Engine) -> None:
+        """Let an engine that has taken over `adamw` make the steps; clipping is left to it."""
+        self._engine = engine
 
     @torch.no_grad()
     def _hand_over(self) -> None:
@@ -136,38 +160,47 @@ class Optimizer:
         Raises:
             FloatingPointError: if loss or gradients are not finite; the weights are as before then.
         """
-        bound = self._options.max_gradient_norm
-        norm = float(_whole(nn.utils.clip_grad_norm_(self._named.values(), float("inf") if bound is None else bound)))
+        rate = self.options.learning_rate * self.options.schedule.factor(self.steps)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        norm = self._step(loss) if self._engine is None else self._engine.step()
         if not (math.isfinite(norm) and math.isfinite(loss)):
-            self._adamw.zero_grad()
             raise FloatingPointError(
                 f"Expected a finite loss and gradients with a finite norm at step {self.steps}, got {loss} and {norm}. "
                 "Look for episodes with log-probabilities that are not finite, or lower the learning rate."
             )
-        rate = self._options.learning_rate * self._options.schedule.factor(self.steps)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
-        self._adamw.step()
-        self._adamw.zero_grad()
         self._hand_over()
         self.steps += 1
         return {"gradient_norm": norm, "learning_rate": rate}
 
+    def _step(self, loss: float) -> float:
+        bound = self.options.max_gradient_norm
+        norm = float(_whole(nn.utils.clip_grad_norm_(self._named.values(), float("inf") if bound is None else bound)))
+        if math.isfinite(norm) and math.isfinite(loss):
+            self.adamw.step()
+        self.adamw.zero_grad()
+        return norm
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return the moments by the names of the weights, empty before the first step, and weights of shards.
+        """Return the moments by the names of the weights, none before the first step, and more precise weights.
 
         All processes take part, and only the main one gets what is in shards.
         """
         found = {}
         for name, weight in self._named.items():
-            kept = {moment: self._adamw.state[weight][moment] for moment in _MOMENTS if weight in self._adamw.state}
-            if kept and weight is not self._weights[name]:
-                kept[_WEIGHT] = weight.detach()
-            for kind, tensor in kept.items():
+            for kind, tensor in self._kept(name, weight).items():
                 whole = _whole(tensor)
                 if self._processes.main:
                     found[f"{name}/{kind}"] = whole.cpu()
         return found
+
+    def _kept(self, name: str, weight: nn.Parameter) -> dict[str, Tensor]:
+        if self._engine is not None:
+            return self._engine.read(weight)
+        kept = {moment: self.adamw.state[weight][moment] for moment in MOMENTS if weight in self.adamw.state}
+        if kept and weight is not self._weights[name]:
+            kept[WEIGHT] = weight.detach()
+        return kept
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Go on from what `tensors` gave after so many steps.
@@ -175,24 +208,32 @@ class Optimizer:
         Raises:
             ConfigurationError: if they are of other weights.
         """
-        moments = {name: tensor for name, tensor in tensors.items() if not name.endswith(f"/{_WEIGHT}")}
+        moments = {name: tensor for name, tensor in tensors.items() if not name.endswith(f"/{WEIGHT}")}
         lacking = [name for name in self._named if f"{name}/step" not in moments]
-        if (lacking or len(moments) != len(_MOMENTS) * len(self._named)) and moments:
+        if (lacking or len(moments) != len(MOMENTS) * len(self._named)) and moments:
             raise ConfigurationError(
-                f"Expected the moments of {len(self._named)} weights, got {len(moments) // len(_MOMENTS)}; "
+                f"Expected the moments of {len(self._named)} weights, got {len(moments) // len(MOMENTS)}; "
                 f"{lacking[0] if lacking else 'others'} do not fit. Load the learner with the model it trained."
             )
+        if self._engine is None:
+            self._restore(tensors, moments)
+        else:
+            for name, weight in self._named.items():
+                kinds = (kind for kind in (*MOMENTS, WEIGHT) if f"{name}/{kind}" in tensors)
+                self._engine.write(weight, {kind: tensors[f"{name}/{kind}"] for kind in kinds})
+        self.steps = steps
+
+    def _restore(self, tensors: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
         state = {
-            index: {moment: _like(moments[f"{name}/{moment}"], weight) for moment in _MOMENTS}
+            index: {moment: _like(moments[f"{name}/{moment}"], weight) for moment in MOMENTS}
             for index, (name, weight) in enumerate(self._named.items())
             if moments
         }
-        self._adamw.load_state_dict({"state": state, "param_groups": self._adamw.state_dict()["param_groups"]})
+        self.adamw.load_state_dict({"state": state, "param_groups": self.adamw.state_dict()["param_groups"]})
         with torch.no_grad():
             for name, weight in self._named.items():
-                if weight is not self._weights[name] and f"{name}/{_WEIGHT}" in tensors:
-                    weight.copy_(_like(tensors[f"{name}/{_WEIGHT}"], weight))
-        self.steps = steps
+                if weight is not self._weights[name] and f"{name}/{WEIGHT}" in tensors:
+                    weight.copy_(_like(tensors[f"{name}/{WEIGHT}"], weight))
 
 
 def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:

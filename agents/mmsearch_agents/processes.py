@@ -87,7 +87,7 @@ class Processes:
             loss_of(part).backward()
 
     def end(self) -> None:
-        """Part with the others; nothing can be asked of them any more."""
+        """Wait for the others and part with them; nothing can be asked of them any more."""
 
 
 ALONE = Processes()

@@ -79,10 +79,11 @@ class ScriptedLearner:
         )
         queue.ids.clear()
         if dialogue is not None:
-            queue.ids.extend(self.codec.encode_move(self._spoken(*self.strategy.decide(dialogue))))
+            queue.ids.extend(self.codec.encode_move(self._spoken(dialogue, *self.strategy.decide(dialogue))))
         queue.ids.append(self.codec.end_of_turn_id)
 
-    def _spoken(self, reason: str, move: Move) -> str:
+    def _spoken(self, dialogue: Dialogue, reason: str, move: Move) -> str:
+        """Return the turn's text; `dialogue` is what it answers."""
         try:
             return self.dialect.render(move, reason)
         except ActionError:
