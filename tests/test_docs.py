@@ -36,6 +36,7 @@ TABLES = {
     "region_search": "README.md",
     "croppers": "docs/tools.md",
     "sb3_ppo": "docs/learners.md",
+    "tiny_policies": "docs/learners.md",
 }
 
 
