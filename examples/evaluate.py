@@ -7,11 +7,11 @@ with ids drawn at that temperature. Writes what `mmsearch eval` writes, a folder
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import tyro
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
 
@@ -31,14 +31,14 @@ from mmsearch_env.vector import MMSearchVectorEnv
 class Config:
     """Who plays what, how, and where it goes."""
 
-    agents: str = "tiny-sft"  # or several, with commas between
-    split: str = "test"
+    agents: str = "tiny-sft"  # names or folders, with commas between
+    split: str = "test"  # or validation, train, ood
     episodes: int = 0  # of the split; 0 for all
     temperature: float = 0.0  # of the runs that are not greedy; 0 for none
     seeds: int = 1  # how many such runs
     world: str = ""  # instead of the one that an agent was trained for
-    num_envs: int = 64
-    out: str = "runs/evaluate"
+    num_envs: int = 64  # rows that are played together
+    out: str = "runs/evaluate"  # gets a folder of figures and episodes for each run
 
 
 def main(config: Config) -> dict[str, Summary]:
@@ -100,7 +100,4 @@ def command(config: Config) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    for one in fields(Config):
-        parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default)
-    main(Config(**vars(parser.parse_args())))
+    main(tyro.cli(Config, description=__doc__))

@@ -7,11 +7,11 @@ examples/accelerate/ddp.yaml examples/train_grpo.py ...`.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
 from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents import Rollouts, train
@@ -34,18 +34,18 @@ class Config:
     """What to train on what, for how long, and where it goes."""
 
     model: str = "tiny-sft"  # or a folder, or an id on the hub
-    preset: str = "small"
+    preset: str = "small"  # or paper_main, paper_appendix, mmsearch_r1: mmsearch_agents.presets has what they stand for
     world: str = ""  # empty for what the policy was trained for, or atlas
     updates: int = 0  # batches of episodes; 0 for the epochs of the preset
-    max_tokens: int = 0  # 0 for what the policy was trained for, or 1,024
-    evaluate_every: int = 20
-    evaluate_on: int = 64
-    checkpoint_every: int = 10
-    num_envs: int = 64  # of each process
-    tensorboard: bool = False
-    resume: bool = False
-    seed: int = 0
-    out: str = "runs/grpo"
+    max_tokens: int = 0  # room for an episode; 0 for what the policy was trained for, or 1,024
+    evaluate_every: int = 20  # updates
+    evaluate_on: int = 64  # validation tasks
+    checkpoint_every: int = 10  # updates
+    num_envs: int = 64  # rows that are played together, in each process
+    tensorboard: bool = False  # write its files as well
+    resume: bool = False  # go on from the last checkpoint in out; the learner's options are those of the checkpoint
+    seed: int = 0  # of the order of tasks and of sampling
+    out: str = "runs/grpo"  # gets policy/, checkpoints/, metrics.jsonl and episodes.jsonl
 
 
 def main(config: Config) -> GRPOLearner:
@@ -58,7 +58,7 @@ def main(config: Config) -> GRPOLearner:
     tasks = validation.stage.tasks
     task_ids = sample_tasks(tasks, min(config.evaluate_on, len(tasks)), seed=config.seed)
     checkpoints = Checkpoints(out / "checkpoints", every=config.checkpoint_every, processes=processes)
-    latest, pictures = checkpoints.latest() if config.resume else None, pictures_of(envs.stage)
+    latest, pictures = checkpoints.begin(resume=config.resume), pictures_of(envs.stage)
     if latest is not None:
         learner = GRPOLearner.load(latest, pictures=pictures, codec=codec, processes=processes)
     else:
@@ -83,6 +83,7 @@ def main(config: Config) -> GRPOLearner:
     if processes.main:
         learner.policy.save(out / "policy", merged=True)
         write_environment(out / "policy", environment_of(envs.stage))
+        print(f"The policy is in {out / 'policy'}.")
     processes.end()
     return learner
 
@@ -112,8 +113,4 @@ def make_envs(config: Config, preset: GrpoPreset, codec: Codec, split: str) -> M
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    for one in fields(Config):
-        kind = {"action": "store_true"} if one.default is False else {"type": type(one.default), "default": one.default}
-        parser.add_argument(f"--{one.name.replace('_', '-')}", **kind)
-    main(Config(**vars(parser.parse_args())))
+    main(tyro.cli(Config, description=__doc__))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import tyro
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.monitor import Monitor
@@ -38,11 +38,11 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
 class Config:
     """What to train, for how long, and where it goes."""
 
-    algorithm: str = "PPO"
+    algorithm: str = "PPO"  # or A2C, DQN
     world: str = "atlas"
     steps: int = 40_000
     seed: int = 0
-    eval_every: int = 5_000
+    eval_every: int = 5_000  # steps
     eval_episodes: int = 100
     out: str = "runs/sb3"
 
@@ -113,7 +113,4 @@ def _row(measures: Measures) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    for one in fields(Config):
-        parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default)
-    main(Config(**vars(parser.parse_args())))
+    main(tyro.cli(Config, description=__doc__))

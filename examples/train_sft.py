@@ -5,11 +5,11 @@ The real thing: `--model Qwen/Qwen2.5-VL-7B-Instruct --preset paper --data demon
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
 from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents import Dataset, make_learner, play, train
@@ -32,22 +32,22 @@ from mmsearch_env.vector import MMSearchVectorEnv
 class Config:
     """What to train on what, and where it goes."""
 
-    model: str = "tiny"  # or a folder, or an id on the hub
-    preset: str = "small"
+    model: str = "tiny"  # a new one; or a folder, or an id on the hub
+    preset: str = "small"  # or paper
     world: str = "atlas"
-    data: str = ""  # a file of trajectories; empty for demonstrations by the teachers
-    teachers: str = "agent,refiner"
+    data: str = ""  # a file of trajectories as `mmsearch eval` writes them; empty for demonstrations by the teachers
+    teachers: str = "agent,refiner"  # scripted agents
     right_only: bool = False  # show only what ended in a right answer
     tasks: int = 0  # of the training split; 0 for all
-    max_tokens: int = 1024
-    evaluate_every: int = 200
-    evaluate_on: int = 64
-    checkpoint_every: int = 100
-    num_envs: int = 32  # of each process, if `accelerate launch` starts several
-    tensorboard: bool = False
-    resume: bool = False
-    seed: int = 0
-    out: str = "runs/sft"
+    max_tokens: int = 1024  # room for an episode
+    evaluate_every: int = 200  # updates
+    evaluate_on: int = 64  # validation tasks
+    checkpoint_every: int = 100  # updates
+    num_envs: int = 32  # rows that are played together, in each process
+    tensorboard: bool = False  # write its files as well
+    resume: bool = False  # go on from the last checkpoint in out; the learner's options are those of the checkpoint
+    seed: int = 0  # of the order of episodes
+    out: str = "runs/sft"  # gets policy/, checkpoints/, metrics.jsonl and episodes.jsonl
 
 
 def main(config: Config) -> SFTLearner:
@@ -60,7 +60,7 @@ def main(config: Config) -> SFTLearner:
     envs = make_envs(config, codec, "validation")
     task_ids = sample_tasks(envs.stage.tasks, min(config.evaluate_on, len(envs.stage.tasks)), seed=config.seed)
     checkpoints = Checkpoints(out / "checkpoints", every=config.checkpoint_every, processes=processes)
-    latest, pictures = checkpoints.latest() if config.resume else None, pictures_of(envs.stage)
+    latest, pictures = checkpoints.begin(resume=config.resume), pictures_of(envs.stage)
     if latest is not None:
         learner = SFTLearner.load(latest, pictures=pictures, codec=codec, processes=processes)
     else:
@@ -80,6 +80,7 @@ def main(config: Config) -> SFTLearner:
     if processes.main:
         learner.policy.save(out / "policy", merged=True)
         write_environment(out / "policy", environment_of(envs.stage))
+        print(f"The policy is in {out / 'policy'}.")
     processes.end()
     return learner
 
@@ -112,8 +113,4 @@ def demonstrations(config: Config, envs: MMSearchVectorEnv) -> list[Trajectory]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    for one in fields(Config):
-        kind = {"action": "store_true"} if one.default is False else {"type": type(one.default), "default": one.default}
-        parser.add_argument(f"--{one.name.replace('_', '-')}", **kind)
-    main(Config(**vars(parser.parse_args())))
+    main(tyro.cli(Config, description=__doc__))

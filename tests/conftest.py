@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import os
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+
+# DeepSpeed, which transformers and accelerate import where it is installed, says on stdout what it takes unless told.
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def _maker():

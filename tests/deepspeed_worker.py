@@ -98,7 +98,7 @@ def refused(processes):
 
 def main(folder, world):
     """Do everything, and write what came out."""
-    import deepspeed.ops  # type: ignore[import-not-found, unused-ignore]
+    import deepspeed.ops  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     # Without kernels of its own it needs no compiler; on two CPUs it would build one for the exchange between them.
     deepspeed.ops.__compatible_ops__ = {}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 import sys
+import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,8 @@ from mmsearch_env import load_trajectories
 from mmsearch_env.worlds import load_world
 from tests.learner_models import Rewarded, ids_reward, make_envs, make_policy, weights_of
 
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 840  # of a machine that is busy with something else
 ADAMW = OptimizerOptions(learning_rate=1e-3)
 ODD = (0, 1, 1, 0, 1, 1, 1, 1)  # rewards: the second group is all alike
 
@@ -63,6 +69,29 @@ CASES = {
     "recomputed": Case("grpo", {"old_logprobs": "recomputed", "engine_correction": 1.01, "minibatches": 2}, first=3),
 }
 SHARDED = ("sft-nothing", "sft-vision", "grpo-fewer-passes", "adapters-off", "kl-in-reward", "minibatches")
+
+
+def run_two(module, folder, world, **variables):
+    """Run a worker in two processes; return the results that each of them wrote."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"OMP_NUM_THREADS": "1", **variables}
+    told = [folder / f"told.{rank}.txt" for rank in range(2)]  # not a pipe: a full one would stop who writes
+    workers = []
+    try:
+        for rank, path in enumerate(told):
+            environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            command = [sys.executable, "-m", module, str(folder), str(world)]
+            with path.open("w") as file:
+                workers.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, env=environment))
+        failed = [bool(worker.wait(timeout=LIMIT_S)) for worker in workers]
+        assert not any(failed), "\n".join(path.read_text()[-10000:] for path in told)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    return [json.loads((folder / f"results.{rank}.json").read_text()) for rank in range(2)]
 
 
 def episodes_of(case, trajectories):
@@ -197,10 +226,12 @@ def main(folder, world):
     shards = sharded("bf16")
     for name, found in resume(world, folder / "shards", shards, torch.bfloat16).items():
         keep(f"shards-{name}", *found)
-    group = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
-    results["patience"] = group.options._timeout.total_seconds()
-    (folder / f"results.{rank}.json").write_text(json.dumps(results))
+    options = processes._group._get_backend(torch.device("cpu")).options
+    results["patience"] = options._timeout.total_seconds()
+    group = weakref.ref(processes._group)
     processes.end()
+    results["parted"] = group() is None
+    (folder / f"results.{rank}.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

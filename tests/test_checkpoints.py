@@ -178,6 +178,22 @@ def test_the_last_checkpoints_are_kept_and_leftovers_removed(tmp_path):
         Checkpoints(tmp_path, keep=0)
 
 
+def test_two_runs_are_not_mixed_in_one_folder(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.begin(resume=False) is None
+    with pytest.raises(ConfigurationError, match="to go on from, got none"):
+        checkpoints.begin(resume=True)
+    (tmp_path / "checkpoints" / "000020").mkdir(parents=True)
+    assert checkpoints.begin(resume=True) == tmp_path / "checkpoints" / "000020"
+    with pytest.raises(ConfigurationError, match=r"of another run .*, got 000020"):
+        checkpoints.begin(resume=False)
+
+
+def test_more_updates_than_are_wanted_cannot_be_undone(envs):
+    with pytest.raises(ConfigurationError, match="0 or more, got -1"):
+        train(make_learner("direct", envs), Rollouts(envs=envs, group_size=1, tasks_per_batch=1), updates=-1)
+
+
 @pytest.mark.parametrize("done", [0, 1, 4])
 def test_a_source_goes_on_where_it_was(envs, done):
     learner = make_learner("direct", envs)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,11 +20,9 @@ from mmsearch_env import save_trajectories  # noqa: E402
 from mmsearch_env.errors import ConfigurationError, MissingExtraError  # noqa: E402
 from tests.deepspeed_worker import NAMES, case_of, going_on, outcome  # noqa: E402
 from tests.learner_models import Rewarded, equal, ids_reward, make_envs, make_policy  # noqa: E402
-from tests.processes_worker import learner_of  # noqa: E402
+from tests.processes_worker import learner_of, run_two  # noqa: E402
 
 torch.set_num_threads(1)
-ROOT = Path(__file__).parents[1]
-LIMIT_S = 840  # of a machine that is busy with something else
 STAGES = (1, 2)
 # DeepSpeed adds up in float32, and in another order than one process: the squares of gradients differ by 1e-5 of the
 # largest after a step, and weights by 3e-5 after twelve.
@@ -58,14 +51,7 @@ def together(episodes, envs, tiny_world, tiny_world_path, tmp_path_factory):
     learner = learner_of(case_of("sft-nothing"), pictures_of(envs.stage))
     learner.learn(episodes)
     learner.save(folder / "alone")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launcher, "-m", "tests.deepspeed_worker", str(folder), str(tiny_world_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-20000:]
-    return folder, [json.loads((folder / f"results.{rank}.json").read_text()) for rank in range(2)]
+    return folder, run_two("tests.deepspeed_worker", folder, tiny_world_path, DS_ACCELERATOR="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -28,11 +23,9 @@ from mmsearch_agents.scored_episodes import of_all  # noqa: E402
 from mmsearch_env import save_trajectories  # noqa: E402
 from mmsearch_env.errors import ConfigurationError  # noqa: E402
 from tests.learner_models import Rewarded, demonstrations, equal, ids_reward, make_envs, make_policy  # noqa: E402
-from tests.processes_worker import ADAMW, CASES, SHARDED, outcome  # noqa: E402
+from tests.processes_worker import ADAMW, CASES, SHARDED, outcome, run_two  # noqa: E402
 
 torch.set_num_threads(1)
-ROOT = Path(__file__).parents[1]
-LIMIT_S = 840  # of a machine that is busy with something else
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -48,33 +41,12 @@ def episodes(envs):
     return next(iter(source.batches(make_policy())))
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def together(episodes, tiny_world, tiny_world_path, tmp_path_factory):
     """A folder with what two processes made of every case, and their results."""
     folder = tmp_path_factory.mktemp("together")
     save_trajectories(folder / "episodes.jsonl", episodes, tiny_world)
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.processes_worker", str(folder), str(tiny_world_path)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        errors = [worker.communicate(timeout=LIMIT_S)[1][-4000:] for worker in workers]
-        assert not any(worker.returncode for worker in workers), "\n".join(errors)
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    return folder, [json.loads((folder / f"results.{rank}.json").read_text()) for rank in range(2)]
+    return folder, run_two("tests.processes_worker", folder, tiny_world_path)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +101,11 @@ def test_both_have_the_same_weights_and_metrics_afterwards(name, together):
 def test_they_wait_for_one_that_evaluates(together):
     _, results = together
     assert [told["patience"] for told in results] == [7200.0] * 2
+
+
+def test_nothing_is_left_of_where_values_were_told_once_they_parted(together):
+    _, results = together
+    assert [told["parted"] for told in results] == [True] * 2
 
 
 @pytest.mark.parametrize("kind", ["", "shards-"])

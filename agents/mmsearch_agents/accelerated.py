@@ -22,7 +22,6 @@ from mmsearch_env.errors import ConfigurationError, missing_extra
 
 T = TypeVar("T")
 
-# How long the others may keep one waiting: they wait while the main one evaluates. NCCL's own limit is 10 minutes.
 _PATIENCE = timedelta(hours=2)
 _WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU")
 
@@ -50,11 +49,12 @@ class Accelerated(Processes):
         accelerator: Accelerate's.
     """
 
-    def __init__(self, accelerator: Any = None) -> None:
+    def __init__(self, accelerator: Any = None, *, patience: timedelta = _PATIENCE) -> None:
         """Take part.
 
         Args:
             accelerator: an `accelerate.Accelerator`; None makes one from what the launcher says.
+            patience: how long the others may keep this one waiting; they do while the main one evaluates.
 
         Raises:
             MissingExtraError: if Accelerate is not installed, or DeepSpeed is not and Accelerate is told to use it.
@@ -62,19 +62,13 @@ class Accelerated(Processes):
         """
         if accelerator is None:
             try:
-                from accelerate import (  # type: ignore[import-untyped, unused-ignore]
-                    Accelerator,
-                    InitProcessGroupKwargs,
-                )
+                from accelerate import Accelerator  # type: ignore[import-untyped, unused-ignore]
             except ImportError as error:
                 raise missing_extra("accelerate", "agents") from error
             if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and find_spec("deepspeed") is None:
                 raise missing_extra("deepspeed", "deepspeed")
             # Without an accelerator it has to be told to take the CPU, or it takes each process for one alone.
-            accelerator = Accelerator(
-                cpu=None if torch.accelerator.is_available() else True,
-                kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
-            )
+            accelerator = Accelerator(cpu=None if torch.accelerator.is_available() else True)
         kind, stage = accelerator.distributed_type.value, None
         if kind == "DEEPSPEED":
             stage = accelerator.deepspeed_plugin.zero_stage
@@ -88,17 +82,22 @@ class Accelerated(Processes):
         self.accelerator = accelerator
         self._zero = stage is not None
         self.rank, self.count = accelerator.process_index, accelerator.num_processes
+        # Values are told over a group of their own: no gradients wait in it, and no module keeps it from ending.
+        self._group: Any = None
+        if self.count > 1:
+            self._group = torch.distributed.new_group(backend="gloo", timeout=patience)
 
     def gather(self, value: Any) -> list[Any]:
         """Return the value of each process, by rank; plain JSON values, and NaN."""
+        if self.count == 1:
+            return [value]
         # Accelerate's gather_object would unpickle what the others send.
         content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        device = self.accelerator.device
-        lengths = self.accelerator.gather(torch.tensor([len(content)], device=device)).tolist()
-        padded = torch.zeros(1, max(lengths), dtype=torch.uint8, device=device)
-        padded[0, : len(content)] = content
-        rows = self.accelerator.gather(padded).cpu().numpy()
-        return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
+        lengths = [int(length) for length in self._rows(torch.tensor([len(content)]))]
+        padded = torch.zeros(max(lengths), dtype=torch.uint8)
+        padded[: len(content)] = content
+        rows = self._rows(padded)
+        return [json.loads(row[:length].numpy().tobytes()) for row, length in zip(rows, lengths, strict=True)]
 
     def prepare(self, scorer: TokenScorer, optimizer: Optimizer) -> nn.Module:
         """Return `scorer`, or a copy in shards, as a module whose gradients are those of all processes."""
@@ -134,7 +133,16 @@ class Accelerated(Processes):
 
     def end(self) -> None:
         """Wait for the others and part with them."""
-        # Gloo's threads let go of what was gathered when they come to the barrier; left to the end of the process, they
-        # can wait for Python while Python waits for them.
-        self.accelerator.wait_for_everyone()
+        self.gather(None)
+        if self._group is not None:
+            # A thread of Gloo's needs Python to let go of what was gathered. Ended here, the group waits for it without
+            # keeping Python; ended with DDP, which keeps both, it could wait for ever.
+            torch.distributed.destroy_process_group(self._group)
+            self._group = None
         self.accelerator.end_training()
+
+    def _rows(self, row: Tensor) -> list[Tensor]:
+        """Return the row of each process, by rank; all have the same shape."""
+        rows = [torch.empty_like(row) for _ in range(self.count)]
+        torch.distributed.all_gather(rows, row, group=self._group)
+        return rows

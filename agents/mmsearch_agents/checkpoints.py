@@ -62,6 +62,25 @@ class Checkpoints:
         """Return the folder of the last checkpoint, or None if there is none."""
         return max(self._all(), default=None, key=lambda path: int(path.name))
 
+    def begin(self, *, resume: bool) -> Path | None:
+        """Return the checkpoint to go on from, or None to begin anew.
+
+        Raises:
+            ConfigurationError: if there is none to go on from, or some are there of a run that is not to go on.
+        """
+        latest = self.latest()
+        if resume and latest is None:
+            raise ConfigurationError(
+                f"Expected a checkpoint in {os.fspath(self.folder)!r} to go on from, got none. Begin without resume; "
+                "the first is written after as many updates as `every` says."
+            )
+        if latest is not None and not resume:
+            raise ConfigurationError(
+                f"Expected no checkpoints of another run in {os.fspath(self.folder)!r}, got {latest.name}. Go on from "
+                "it with resume, choose another folder, or remove this one."
+            )
+        return latest
+
     def _all(self) -> list[Path]:
         return [path for path in self.folder.glob("*") if re.fullmatch(r"\d{6,}", path.name)]
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from mmsearch_env.errors import ConfigurationError
 from mmsearch_env.trajectory import Trajectory
 
 Observations = Mapping[str, npt.NDArray[Any]]
@@ -80,7 +81,15 @@ def train(
 
     Returns:
         The metrics of each update: `reward` (mean), `episodes`, and what the learner reports.
+
+    Raises:
+        ConfigurationError: if `updates` is negative.
     """
+    if updates is not None and updates < 0:
+        raise ConfigurationError(
+            f"Expected updates to be 0 or more, got {updates}. A learner that goes on from a checkpoint may have made "
+            "them already: its `batches` says how many."
+        )
     history = []
     for update, trajectories in enumerate(islice(source.batches(learner), updates)):
         rewards = [trajectory.reward for trajectory in trajectories]
