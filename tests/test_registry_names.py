@@ -122,6 +122,11 @@ def test_a_wrong_name_is_answered_with_all_that_there_are(make_env):
     assert all(name in str(caught.value) for name in (*AGENTS, *POLICIES))
 
 
+def test_a_folder_that_holds_no_learner_is_told_from_a_wrong_name(make_env, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"holds none of scripted\.json, .*policy\.json\."):
+        make_learner(tmp_path, make_env())
+
+
 def test_the_command_line_names_them_without_loading_torch():
     shown = " ".join(CliRunner().invoke(cli.app, ["eval", "--help"]).output.split())
     assert all(name in shown.replace("- ", "-") for name in (*AGENTS, *POLICIES))

@@ -98,5 +98,10 @@ def make_learner(agent: str | os.PathLike[str], env: Any, *, seed: int = 0) -> L
     for marker, load in _LOADERS.items():
         if (folder / marker).exists():
             return load(folder, stage.codec, seed)
+    if folder.is_dir():
+        raise ConfigurationError(
+            f"Expected the folder {os.fspath(folder)!r} to be what a learner's or a policy's `save` wrote, but it "
+            f"holds none of {', '.join(_LOADERS)}. A run of the examples leaves its policy in `policy` below it."
+        )
     known = unknown("agent", str(agent), (*AGENTS, *POLICIES))
     raise ConfigurationError(f"{known} A saved one is given as the path of the folder that it was saved to.")
