@@ -64,7 +64,7 @@ class ZeroEngine:
 
     def read(self, weight: nn.Parameter) -> dict[str, Tensor]:
         """Return the moments of a weight, whole, and the weight in float32 if it is less precise itself."""
-        from deepspeed.utils import (  # type: ignore[import-not-found, unused-ignore]
+        from deepspeed.utils import (  # type: ignore[import-not-found, import-untyped, unused-ignore]
             safe_get_full_fp32_param,
             safe_get_full_optimizer_state,
         )
