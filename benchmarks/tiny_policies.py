@@ -75,8 +75,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="how many policies to measure at a time")
     options = parser.parse_args()
     there = {name: options.runs / run for name, run in _RUNS.items() if (options.runs / run / "policy").exists()}
-    if not there:
-        print(f"{options.runs} holds none of the runs {', '.join(_RUNS.values())}: make them with python -m modelgen.")
+    lacking = [run for run in _RUNS.values() if options.runs / run not in there.values()]
+    if lacking and (not there or options.out == RESULTS):
+        print(f"{options.runs} lacks {', '.join(lacking)}: make them with python -m modelgen, or give another --out.")
         return
     measure_one = partial(measured, split=options.split, episodes=options.episodes)
     if options.jobs > 1:
@@ -113,7 +114,7 @@ def measured(run: Path, split: str, episodes: int | None) -> dict[str, Any]:
     row: dict[str, Any] = {"greedy": summed(learner, envs, task_ids)}
     row["sampled"] = summed(learner, envs, task_ids, drawn=True)
     if run.name == "base":
-        row["reading"] = reading(policy, split)
+        row["reading"] = reading(policy, split, task_ids)
     print(run.name, json.dumps(row["greedy"]["all"]), flush=True)
     return row
 
@@ -145,16 +146,18 @@ def summed(
     return found
 
 
-def reading(policy: QwenPolicy, split: str) -> dict[str, Any]:
+def reading(policy: QwenPolicy, split: str, task_ids: Sequence[str]) -> dict[str, Any]:
     """Return by category in % how often a policy answers right at once when the oracle has searched for it.
 
-    Only tasks whose answer stands in the pages that the oracle found; `all` leaves comparisons aside.
+    Of these tasks, those that the oracle gets right, and whose answer stands in the pages that it found; comparisons,
+    whose answer is weighed and not read, count by themselves and not in `all`.
     """
     episodes, _ = teacher_episodes(split)
     envs = MMSearchVectorEnv(1, split=split, autoreset_mode=AutoresetMode.DISABLED, **ENVIRONMENT)
     right: dict[str, list[bool]] = {}
+    wanted = set(task_ids)
     for episode in episodes:
-        if episode.task.needs_search:
+        if episode.task.needs_search and episode.task.id in wanted:
             right.setdefault(episode.task.category, []).append(answers(policy, envs, episode))
     read = [one for name, those in right.items() if name != "comparison" for one in those]
     shares = {"all": read, **dict(sorted(right.items()))}
@@ -230,7 +233,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"`tiny-base`, when the oracle has searched for it, reads {read['all']} % of {read['tasks']} answers that "
-            f"stand in the pages found (greedy), and decides {read['comparison']} % of the comparisons right.",
+            "stand in the pages found (greedy)"
+            + (f", and decides {read['comparison']} % of the comparisons right." if "comparison" in read else "."),
         ]
     if results["curves"]:
         lines += ["", "Training, mean of the first and of the last five updates of 128 episodes:", ""]
@@ -259,6 +263,8 @@ def _gains(rows: Mapping[str, Any], start: str, runs: str) -> Iterator[str]:
     for way, meant in (("greedy", "greedily"), ("sampled", "with ids drawn")):
         parts = []
         for part in ("all", "needs search", "needs none"):
+            if part not in rows[start][way]:
+                continue
             gains = [row[way][part]["accuracy"] - rows[start][way][part]["accuracy"] for row in trained]
             parts.append(f"{part} {np.mean(gains):+.1f} ({', '.join(f'{gain:+.1f}' for gain in gains)})")
         yield ""

@@ -9,13 +9,13 @@ policy), accuracy.png, searches.png, and index.html with the table, the learning
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tyro
 from gymnasium.vector import AutoresetMode
 from rich.console import Console
 
@@ -154,4 +154,7 @@ def show(summaries: Sequence[Summary], console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    parser = argparse.ArgumentParser(description=__doc__)
+    for one in fields(Config):
+        parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default)
+    main(Config(**vars(parser.parse_args())))

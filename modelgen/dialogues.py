@@ -18,7 +18,7 @@ from mmsearch_agents.scripted.dialogue import Dialogue as Told
 from mmsearch_agents.scripted.oracle import Oracle
 from mmsearch_agents.sources import play
 from mmsearch_env.codec import BUILTIN
-from mmsearch_env.records import Move, Pixels
+from mmsearch_env.records import Pixels
 from mmsearch_env.stage import Stage
 from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
@@ -50,12 +50,10 @@ class Dialogue:
     needs_search: bool
 
 
-class Copyist(ScriptedLearner):
-    """Speaks a strategy's turns so that what it copies has the ids that it has where it stands."""
-
-    def _spoken(self, dialogue: Told, reason: str, move: Move) -> str:
-        told = "".join(exchange.told for exchange in dialogue.exchanges)
-        return spaced(super()._spoken(dialogue, reason, move), f"{dialogue.question} {told}")
+def copied(turn: str, dialogue: Told) -> str:
+    """Write a turn so that what it copies has the ids that it has where it stands in the dialogue."""
+    told = "".join(exchange.told for exchange in dialogue.exchanges)
+    return spaced(turn, f"{dialogue.question} {told}")
 
 
 def spaced(turn: str, told: str = "") -> str:
@@ -76,7 +74,7 @@ def teacher_episodes(split: str, tasks: int | None = None) -> tuple[list[Traject
     """Let the oracle play a split, or so many of its tasks; return the right episodes, and the stage."""
     envs = MMSearchVectorEnv(num_envs=16, split=split, autoreset_mode=AutoresetMode.DISABLED, **ENVIRONMENT)
     stage = envs.stage
-    teacher = Copyist(Oracle(stage.world), stage.codec, stage.rules.dialect)
+    teacher = ScriptedLearner(Oracle(stage.world), stage.codec, stage.rules.dialect, reword=copied)
     ids = [task.id for task in stage.tasks[:tasks]]
     played = dict(play(teacher, envs, ids))
     ordered = [played[position] for position in range(len(ids))]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from mmsearch_agents.scripted import ScriptedLearner
 from mmsearch_agents.scripted.dialogue import Dialogue
 from mmsearch_agents.scripted.oracle import Oracle
 from mmsearch_agents.sources import play
@@ -19,7 +20,7 @@ from mmsearch_env.stage import Stage
 from mmsearch_env.trajectory import Trajectory
 from mmsearch_env.vector import MMSearchVectorEnv
 from mmsearch_env.worlds import World
-from modelgen.dialogues import ENVIRONMENT, Copyist
+from modelgen.dialogues import ENVIRONMENT, copied
 
 NOT_STATED = "The results do not state it."
 
@@ -108,7 +109,8 @@ def demonstrate(
     """
     envs = MMSearchVectorEnv(num_envs=16, split=split, autoreset_mode=AutoresetMode.DISABLED, **env)
     stage = envs.stage
-    teacher = Copyist(Wavering(stage.world, habits, seed), stage.codec, stage.rules.dialect)
+    wavering = Wavering(stage.world, habits, seed)
+    teacher = ScriptedLearner(wavering, stage.codec, stage.rules.dialect, reword=copied)
     ids = [task.id for task in stage.tasks[:tasks]]
     played = dict(play(teacher, envs, ids))
     return [played[position] for position in range(len(ids))], stage

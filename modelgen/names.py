@@ -100,12 +100,12 @@ class Cutter:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What names are made of, so that each of a tokenizer's ids comes up in some name.
+    """What names are made of, so that each of a tokenizer's ids for plain letters comes up in some name.
 
     Attributes:
         pieces: what words go on with.
-        common: whole words in lower case.
-        proper: whole words with a capital.
+        common: words in lower case, or what they begin with.
+        proper: the same with a capital.
         starts: one to three letters that words in lower case begin with.
         capitals: the same with a capital.
     """
@@ -146,25 +146,25 @@ def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str
 
 
 def invent_all(template: Template, vocabulary: Vocabulary, rng: np.random.Generator, keep: float = 0.0) -> list[str]:
-    """Return new fillers, all different; each is kept as it was with probability `keep`.
+    """Return new fillers; each is kept as it was with probability `keep`, and different ones stay different.
 
     Where the numbers have an order all are multiplied by the same factor.
     """
     factor = 1.0 if rng.random() < keep else float(np.exp(rng.uniform(0.0, 3.0)))
-    taken: dict[str, None] = {}
+    made: list[str] = []
     for filler in template.fillers:
         if template.ordered and filler[:1].isdigit():
-            taken[_NUMBERS.sub(lambda match: _multiplied(match.group(), factor), filler)] = None
+            made.append(_NUMBERS.sub(lambda match: _multiplied(match.group(), factor), filler))
             continue
         fresh = filler if rng.random() < keep else invent(filler, vocabulary, rng)
-        while fresh in taken:
+        while fresh in made:
             fresh = invent(filler, vocabulary, rng) + ("" if rng.random() < 0.5 else _digit(rng))
-        taken[fresh] = None
-    return list(taken)
+        made.append(fresh)
+    return made
 
 
 def _multiplied(text: str, factor: float) -> str:
-    """Multiply a number by at least 1; different ones stay different."""
+    """Multiply a number by a factor of at least 1, so that a larger one stays larger."""
     whole, _, decimals = text.replace(",", "").partition(".")
     unit = 10 ** len(decimals)
     product = math.floor(int(whole + decimals) * factor) / unit

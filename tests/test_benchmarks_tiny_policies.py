@@ -34,7 +34,9 @@ def test_policies_that_are_there_and_the_scripted_agents_stand_in_the_table(tmp_
     monkeypatch.setattr(tiny_policies, "ENVIRONMENT", {**ENVIRONMENT, "max_tokens": 160})
     arguments = [str(tmp_path / "runs"), "--out", str(tmp_path), "--episodes", "12"]
     monkeypatch.setattr(sys, "argv", ["tiny_policies", *arguments])
-    monkeypatch.setattr(tiny_policies, "reading", lambda policy, split: {"all": 12.5, "tasks": 8, "comparison": 50.0})
+    monkeypatch.setattr(
+        tiny_policies, "reading", lambda policy, split, task_ids: {"all": 12.5, "tasks": 8, "comparison": 50.0}
+    )
     tiny_policies.main()
     results = json.loads((tmp_path / "tiny_policies.json").read_text())
     assert list(results["agents"]) == ["tiny-base", "GRPO, seed 0 (tiny-grpo)", "`direct`", "`oracle`"]
@@ -71,7 +73,11 @@ def test_reading_is_answering_after_the_oracles_searches(monkeypatch):
     wrong: Any = Parrot(stage.codec, "<reason>Read.</reason><answer>Atlantis</answer>")
     assert not tiny_policies.answers(wrong, envs, searched[0])
     monkeypatch.setattr(tiny_policies, "teacher_episodes", lambda split: (searched[:1], stage))
-    assert tiny_policies.reading(right, "test") == {"all": 100.0, searched[0].task.category: 100.0, "tasks": 1}
+    assert tiny_policies.reading(right, "test", [searched[0].task.id]) == {
+        "all": 100.0,
+        searched[0].task.category: 100.0,
+        "tasks": 1,
+    }
 
 
 def test_parts_that_no_task_is_of_stay_empty():

@@ -5,6 +5,7 @@ Servers and checkpoints that a snippet names are replaced by ones on this machin
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -77,6 +78,20 @@ def test_every_command_that_is_shown_is_one(page):
     code = "from mmsearch_env.cli import main; main()"
     shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True).stdout
     assert [command for command in commands if command not in shown] == []
+
+
+def test_what_is_said_of_the_tiny_policies_is_what_was_measured():
+    results = json.loads((ROOT / "benchmarks" / "results" / "tiny_policies.json").read_text())
+    rows = {name: row["greedy"]["all"]["accuracy"] for name, row in results["agents"].items()}
+    trained = [accuracy for name, accuracy in rows.items() if name.startswith("GRPO, seed")]
+    gains = [accuracy - rows["tiny-sft"] for accuracy in trained]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"from {rows['tiny-sft']} per cent of atlas test to {trained[0]}, {trained[1]} and {trained[2]}" in readme
+    learners = " ".join((ROOT / "docs" / "learners.md").read_text().split())
+    each = ", ".join(f"{gain:+.1f}" for gain in gains)
+    assert f"GRPO adds {sum(gains) / 3:.1f} points to `tiny-sft` (three seeds: {each})" in learners
+    read = results["agents"]["tiny-base"]["reading"]
+    assert f"`tiny-base` reads {read['all']} % of {read['tasks']} answers" in learners
 
 
 @pytest.mark.parametrize(("name", "page"), TABLES.items())

@@ -84,6 +84,7 @@ class Accelerated(Processes):
         self.rank, self.count = accelerator.process_index, accelerator.num_processes
         # Values are told over a group of their own: no gradients wait in it, and no module keeps it from ending.
         self._group: Any = None
+        self._parted = False
         if self.count > 1:
             self._group = torch.distributed.new_group(backend="gloo", timeout=patience)
 
@@ -133,6 +134,9 @@ class Accelerated(Processes):
 
     def end(self) -> None:
         """Wait for the others and part with them."""
+        if self._parted:
+            return
+        self._parted = True
         self.gather(None)
         if self._group is not None:
             # A thread of Gloo's needs Python to let go of what was gathered. Ended here, the group waits for it without

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -50,8 +50,23 @@ class ScriptedLearner:
     It learns nothing. Each row's turn is decided from that row's observation alone, so rows may come and go.
     """
 
-    def __init__(self, strategy: Strategy, codec: Codec, dialect: Dialect) -> None:
-        """Let `strategy` speak in `dialect`, encoded by `codec`: those of the environment that it will act in."""
+    def __init__(
+        self,
+        strategy: Strategy,
+        codec: Codec,
+        dialect: Dialect,
+        *,
+        reword: Callable[[str, Dialogue], str] | None = None,
+    ) -> None:
+        """Let `strategy` speak in `dialect`, encoded by `codec`: those of the environment that it will act in.
+
+        Args:
+            strategy: decides.
+            codec: of the environment.
+            dialect: of the environment.
+            reword: changes the text of a turn that answers a dialogue; it is not saved.
+        """
+        self._reword = reword
         self.strategy = strategy
         self.codec = codec
         self.dialect = dialect
@@ -79,11 +94,11 @@ class ScriptedLearner:
         )
         queue.ids.clear()
         if dialogue is not None:
-            queue.ids.extend(self.codec.encode_move(self._spoken(dialogue, *self.strategy.decide(dialogue))))
+            text = self._spoken(*self.strategy.decide(dialogue))
+            queue.ids.extend(self.codec.encode_move(self._reword(text, dialogue) if self._reword else text))
         queue.ids.append(self.codec.end_of_turn_id)
 
-    def _spoken(self, dialogue: Dialogue, reason: str, move: Move) -> str:
-        """Return the turn's text; `dialogue` is what it answers."""
+    def _spoken(self, reason: str, move: Move) -> str:
         try:
             return self.dialect.render(move, reason)
         except ActionError:
