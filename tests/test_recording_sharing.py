@@ -26,6 +26,7 @@ from mmsearch_env.recording.asking import ask_questions
 from mmsearch_env.recording.folder import Recording
 from mmsearch_env.recording.locks import locked, locked_folder
 from mmsearch_env.recording.searches import RecordedSearch
+from mmsearch_env.web.database import RecordedResponses
 from mmsearch_env.web.limits import WebLimits
 from tests.recording_world import LIMITS, mediawiki, opened, questions_in
 
@@ -52,6 +53,19 @@ def test_many_may_begin_one_recording_and_set_up_their_providers(tmp_path):
         assert [recording.setup(f"p{number}") for number in range(count)] == [{"number": n} for n in range(count)]
         assert recording.allow(()) == {f"host{number}" for number in range(count)}
         assert [cost.calls for cost in recording.costs().rows()] == [count]
+
+
+def test_many_may_open_and_close_one_file_of_responses_at_a_time(tmp_path):
+    count = 8
+    barrier = Barrier(count)
+
+    def work(path):
+        barrier.wait()
+        RecordedResponses(path, read_only=False, renew=False).close()
+
+    with ThreadPoolExecutor(count) as pool:
+        for turn in range(20):
+            list(pool.map(work, [tmp_path / f"{turn}.sqlite"] * count))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
