@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -136,12 +137,14 @@ class Vocabulary:
 def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
     """Return something of the same form as `filler` that means nothing: number for number, word for word.
 
-    A number keeps its unit or ending; dots and dashes are Morse code.
+    A number keeps its unit or ending; dots and dashes are Morse code; up to three letters are an abbreviation.
     """
     if filler[:1].isdigit():
         return _NUMBERS.sub(lambda match: _number(match.group(), rng), filler)
     if set(filler) <= {".", "-"}:
         return "".join(_one(".-", rng) for _ in range(int(rng.integers(1, 6))))
+    if len(filler.removeprefix(".")) <= 3:
+        return re.sub(r"\w", lambda match: _letter(match.group(), rng), filler)
     return re.sub(r"\w+", lambda match: _word(match.group(), vocabulary, rng), filler)
 
 
@@ -181,6 +184,12 @@ def _number(text: str, rng: np.random.Generator) -> str:
 
 def _digit(rng: np.random.Generator) -> str:
     return str(int(rng.integers(10)))
+
+
+def _letter(mark: str, rng: np.random.Generator) -> str:
+    if mark.isdigit():
+        return _digit(rng)
+    return _one(string.ascii_uppercase if mark.isupper() else string.ascii_lowercase, rng)
 
 
 def _word(word: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:

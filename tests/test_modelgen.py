@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import string
 import subprocess
 import sys
 from dataclasses import replace
@@ -34,6 +35,11 @@ from modelgen.seeing import draw_seen, teach_seeing
 WORDS = Vocabulary(["ab", "cde"], ["river", "stone"], ["Mars"], ["sh"], ["K", "Th"])
 POOR = Habits(whole=1.0, vague=1.0, stop=1.0, needless=1.0, distracted=1.0)
 GOOD = Habits(whole=0.0, vague=0.0, stop=0.0, needless=0.0, distracted=0.0)
+_FORM = str.maketrans(
+    dict.fromkeys(string.ascii_lowercase, "a")
+    | dict.fromkeys(string.ascii_uppercase, "A")
+    | dict.fromkeys("0123456789", "0")
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,14 @@ def test_what_is_invented_has_the_form_of_what_it_replaces(filler):
     assert shape[0] == shape[1]
     assert len(fresh.split()) == len(filler.split())
     assert not filler.endswith("km") or fresh.endswith(" km")
+
+
+@pytest.mark.parametrize("filler", [".ch", "HB", "A1", "UMi"])
+def test_an_abbreviation_is_replaced_letter_for_letter(filler):
+    form = filler.translate(_FORM)
+    made = {invent(filler, WORDS, np.random.default_rng(seed)) for seed in range(10)}
+    assert {fresh.translate(_FORM) for fresh in made} == {form}
+    assert len(made) > 5
 
 
 def test_in_a_comparison_the_larger_number_stays_the_larger_one():
