@@ -1,7 +1,8 @@
 """See agents search, and one learn to: `python examples/demo.py`, about five minutes on two cores.
 
 The scripted agents play the same tasks of atlas. Then the small policy `tiny-sft` plays some of them, learns from its
-own episodes on atlas train by GRPO for two minutes, and plays them again; without torch, the first part alone.
+own episodes on atlas train by GRPO for two and a half minutes, and plays them again; without torch, the first part
+alone.
 
 Writes to runs/demo/: a folder per run (summary.json, trajectories.jsonl, images/), learning/ (metrics.jsonl and the
 policy), accuracy.png, searches.png, and index.html with the table, the learning curve, and episodes.
@@ -44,7 +45,7 @@ class Config:
     split: str = "test"
     episodes: int = 0  # tasks that the scripted agents play; 0 for all of the split
     policy_episodes: int = 300  # the first of these, which the policy plays before and after; 0 for all of them
-    seconds: float = 120.0  # of learning; 0 for none
+    seconds: float = 150.0  # of learning; 0 for none
     preset: str = "small"  # of GRPO, in mmsearch_agents.presets
     seed: int = 0
     out: str = "runs/demo"
@@ -71,7 +72,7 @@ def main(config: Config) -> None:
         rows = read_log(out / "learning" / METRICS)
         training = Training(rows, load_run(out / POLICY), load_run(out / TRAINED), about)
         if risen := reward_rise(rows):
-            console.print(f"Reward of sampled episodes, first and last third of {len(rows)} updates: {risen}.")
+            console.print(f"Reward of sampled episodes, a line through {len(rows)} updates: {risen}.")
 
     runs = [load_run(out / summary.agent) for summary in summaries]
     write_report(out / "index.html", runs, world=world, training=training)

@@ -84,6 +84,16 @@ def test_a_rise_is_told_from_noise():
     assert (still.difference.low, still.difference.high) == (0.0, 0.0)
 
 
+def test_the_line_and_its_interval_are_those_of_least_squares():
+    values = [0.345, 0.499, 0.451, 0.648, 0.430, 0.541, 0.512, 0.441, 0.484, 0.609]
+    (slope, first), covariance = np.polyfit(range(10), values, 1, cov=True)
+    found = rise(values)
+    assert found is not None
+    assert (found.first, found.last) == pytest.approx((first, first + 9 * slope))
+    spread = 2.306 * 9 * float(np.sqrt(covariance[0, 0]))  # Student's t for 8 degrees of freedom
+    assert (found.difference.low, found.difference.high) == pytest.approx((9 * slope - spread, 9 * slope + spread))
+
+
 @pytest.mark.parametrize(("gained", "lost", "chance"), [(0, 0, 1.0), (5, 0, 0.0625), (3, 3, 1.0), (9, 1, 0.0215)])
 def test_the_sign_test_is_exact(gained, lost, chance):
     assert sign_test(gained, lost) == sign_test(lost, gained) == pytest.approx(chance, abs=1e-4)

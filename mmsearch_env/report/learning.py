@@ -117,7 +117,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def reward_rise(rows: Sequence[Mapping[str, Any]]) -> Rise | None:
-    """Compare the rewards of the last third of the updates with those of the first."""
+    """Say how much the reward rose over the updates, and how sure that is."""
     return rise(_values(rows, "reward"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, variance
+from statistics import fmean, linear_regression, variance
 
 # The 97.5 % points of Student's t for 1, 2, … degrees of freedom; beyond, the normal distribution's is near enough.
 _T95 = (
@@ -40,7 +40,7 @@ def smooth(values: Sequence[float], window: int = 9) -> list[Estimate]:
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """How much higher the last third of some figures is than the first: means, difference and its 95 % interval."""
+    """How much a straight line through some figures rises: its two ends, the difference and its 95 % interval."""
 
     first: float
     last: float
@@ -56,22 +56,25 @@ class Rise:
         verdict = "a rise beyond the noise" if self.beyond_noise else "no rise beyond the noise"
         return (
             f"from {self.first:.3f} to {self.last:.3f}, by {one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f}, 95 % "
-            f"interval from the scatter of batches): {verdict}"
+            f"interval from the scatter about the line): {verdict}"
         )
 
 
 def rise(values: Sequence[float]) -> Rise | None:
-    """Compare the last third of `values` with the first (Welch, 1947); None if there are fewer than six."""
-    third = len(values) // 3
-    if third < 2:
+    """Lay a straight line through `values` by least squares; None if there are fewer than six.
+
+    The interval is Student's for the slope. Where the figures bend, the line misses them, which widens it.
+    """
+    count = len(values)
+    if count < 6:
         return None
-    first, last = values[:third], values[-third:]
-    parts = [variance(part) / third for part in (first, last)]
-    error = math.sqrt(sum(parts))
-    freedom = sum(parts) ** 2 / sum(part**2 / (third - 1) for part in parts) if error else 1.0
-    difference = fmean(last) - fmean(first)
-    spread = _t95(int(freedom)) * error
-    return Rise(fmean(first), fmean(last), Estimate(difference, difference - spread, difference + spread))
+    risen = [value - values[0] for value in values]  # exactly 0 where nothing changes, so that no rounding is a rise
+    slope, start = linear_regression(range(count), risen)
+    missed = math.fsum((value - start - slope * place) ** 2 for place, value in enumerate(risen))
+    error = math.sqrt(missed / (count - 2) / (count * (count**2 - 1) / 12))
+    first, span = values[0] + start, count - 1
+    difference, spread = slope * span, _t95(count - 2) * error * span
+    return Rise(first, first + difference, Estimate(difference, difference - spread, difference + spread))
 
 
 def sign_test(gained: int, lost: int) -> float:
