@@ -32,7 +32,7 @@ endef
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.demo ## let agents play the bundled world and a small policy learn on it (5 minutes); writes runs/demo
+demo: $(VENV)/.demo ## let agents play the bundled world and a small policy learn on it (4 minutes); writes runs/demo
 	$(call step,examples/demo.py)
 	@$(BIN)/python examples/demo.py
 

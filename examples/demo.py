@@ -1,4 +1,4 @@
-"""See agents search, and one learn to: `python examples/demo.py`, about five minutes on two cores.
+"""See agents search, and one learn to: `python examples/demo.py`, about four minutes on two cores.
 
 The scripted agents play the same tasks of atlas. Then the small policy `tiny-sft` plays some of them, learns from its
 own episodes on atlas train by GRPO for two and a half minutes, and plays them again; without torch, the first part
@@ -72,7 +72,7 @@ def main(config: Config) -> None:
         rows = read_log(out / "learning" / METRICS)
         training = Training(rows, load_run(out / POLICY), load_run(out / TRAINED), about)
         if risen := reward_rise(rows):
-            console.print(f"Reward of sampled episodes, a line through {len(rows)} updates: {risen}.")
+            console.print(f"Reward of sampled episodes, the straight line that fits {len(rows)} updates best: {risen}.")
 
     runs = [load_run(out / summary.agent) for summary in summaries]
     write_report(out / "index.html", runs, world=world, training=training)

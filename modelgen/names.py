@@ -137,7 +137,8 @@ class Vocabulary:
 def invent(filler: str, vocabulary: Vocabulary, rng: np.random.Generator) -> str:
     """Return something of the same form as `filler` that means nothing: number for number, word for word.
 
-    A number keeps its unit or ending; dots and dashes are Morse code; up to three letters are an abbreviation.
+    A number keeps its unit or ending; dots and dashes are Morse code; up to three letters are taken for an
+    abbreviation.
     """
     if filler[:1].isdigit():
         return _NUMBERS.sub(lambda match: _number(match.group(), rng), filler)

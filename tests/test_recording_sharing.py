@@ -6,8 +6,10 @@ import fcntl
 import json
 import os
 import signal
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from threading import Barrier, Event, Timer, main_thread
@@ -26,6 +28,7 @@ from mmsearch_env.recording.asking import ask_questions
 from mmsearch_env.recording.folder import Recording
 from mmsearch_env.recording.locks import locked, locked_folder
 from mmsearch_env.recording.searches import RecordedSearch
+from mmsearch_env.web import database
 from mmsearch_env.web.database import RecordedResponses
 from mmsearch_env.web.limits import WebLimits
 from tests.recording_world import LIMITS, mediawiki, opened, questions_in
@@ -66,6 +69,23 @@ def test_many_may_open_and_close_one_file_of_responses_at_a_time(tmp_path):
     with ThreadPoolExecutor(count) as pool:
         for turn in range(20):
             list(pool.map(work, [tmp_path / f"{turn}.sqlite"] * count))
+
+
+def test_going_over_to_wal_waits_for_another_that_writes_but_not_for_ever(tmp_path, monkeypatch):
+    path = tmp_path / "file.sqlite"
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE t (x)")
+    writer.execute("BEGIN IMMEDIATE")
+    with closing(writer), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "BUSY_TIMEOUT", 0.05)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                database.write_ahead(connection)
+        timer = Timer(0.2, writer.execute, ["COMMIT"])
+        timer.start()
+        database.write_ahead(connection)
+        timer.join()
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

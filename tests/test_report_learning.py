@@ -84,14 +84,16 @@ def test_a_rise_is_told_from_noise():
     assert (still.difference.low, still.difference.high) == (0.0, 0.0)
 
 
-def test_the_line_and_its_interval_are_those_of_least_squares():
-    values = [0.345, 0.499, 0.451, 0.648, 0.430, 0.541, 0.512, 0.441, 0.484, 0.609]
-    (slope, first), covariance = np.polyfit(range(10), values, 1, cov=True)
-    found = rise(values)
+@pytest.mark.parametrize(("count", "student"), [(10, 2.3060), (32, 2.0423), (33, 2.0395), (40, 2.0244), (1000, 1.9623)])
+def test_the_line_and_its_interval_are_those_of_least_squares(count, student):
+    values = np.random.default_rng(count).normal(0.5, 0.1, count).tolist()
+    (slope, first), covariance = np.polyfit(range(count), values, 1, cov=True)
+    found, span = rise(values), count - 1
     assert found is not None
-    assert (found.first, found.last) == pytest.approx((first, first + 9 * slope))
-    spread = 2.306 * 9 * float(np.sqrt(covariance[0, 0]))  # Student's t for 8 degrees of freedom
-    assert (found.difference.low, found.difference.high) == pytest.approx((9 * slope - spread, 9 * slope + spread))
+    assert (found.first, found.last) == pytest.approx((first, first + span * slope))
+    spread = student * span * float(np.sqrt(covariance[0, 0]))
+    assert found.difference.high - found.difference.mean == pytest.approx(spread, rel=3e-4)
+    assert found.difference.mean - found.difference.low == pytest.approx(spread, rel=3e-4)
 
 
 @pytest.mark.parametrize(("gained", "lost", "chance"), [(0, 0, 1.0), (5, 0, 0.0625), (3, 3, 1.0), (9, 1, 0.0215)])
@@ -164,7 +166,7 @@ def test_the_page_shows_curves_and_tasks_that_changed(runs, tiny_world, tmp_path
     html, text = page_of(tmp_path, [before, after], world=tiny_world, training=training, episodes=0)
     changes = compare(before, after)
     assert "Trained <fast>. 12 updates in 24 s." in text
-    assert str(reward_rise(ROWS)) in text
+    assert f"The straight line that fits their mean rewards best goes {reward_rise(ROWS)}." in text
     assert f"{len(changes.gained)} that were wrong are right now, and 2 the other way round" in text
     assert html.count('<article class="pair">') == len(changes.gained) + len(changes.lost)
     assert html.count('class="line c1"') == 3

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, linear_regression, variance
 
-# The 97.5 % points of Student's t for 1, 2, … degrees of freedom; beyond, the normal distribution's is near enough.
+# The 97.5 % points of Student's t for 1, 2, … degrees of freedom.
 _T95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-_Z95 = 1.96
+_Z95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ class Rise:
 def rise(values: Sequence[float]) -> Rise | None:
     """Lay a straight line through `values` by least squares; None if there are fewer than six.
 
-    The interval is Student's for the slope. Where the figures bend, the line misses them, which widens it.
+    The interval is Student's for the rise of the line. Where the figures bend, its ends are not theirs, and may lie
+    beyond what a figure can be; it tells whether they rise, and not by how much the last lies above the first.
     """
     count = len(values)
     if count < 6:
@@ -93,4 +94,8 @@ def _mean(values: Sequence[float]) -> Estimate:
 
 
 def _t95(freedom: int) -> float:
-    return _T95[max(freedom, 1) - 1] if freedom <= len(_T95) else _Z95
+    """Return the 97.5 % point of Student's t; beyond the table by two terms of Abramowitz and Stegun's 26.7.5."""
+    if freedom <= len(_T95):
+        return _T95[max(freedom, 1) - 1]
+    first, second = (_Z95**3 + _Z95) / 4, (5 * _Z95**5 + 16 * _Z95**3 + 3 * _Z95) / 96
+    return _Z95 + first / freedom + second / freedom**2

@@ -193,15 +193,19 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
             )
             connection.execute(f"PRAGMA user_version = {KEY_VERSION}")
         connection.execute("COMMIT")
-        _write_ahead(connection)
+        write_ahead(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Go over to WAL. Where several do so at a time SQLite turns all but one away at once, so it is asked again."""
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Go over to WAL. SQLite turns away at once whom another is in the way of, so it is asked again for a while.
+
+    Raises:
+        sqlite3.OperationalError: if it cannot be done, or others are in the way for longer than `BUSY_TIMEOUT` seconds.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
