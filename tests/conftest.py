@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -38,6 +39,14 @@ def tiny_world(tiny_world_path):
     from mmsearch_env.worlds import load_world
 
     return load_world(tiny_world_path)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C is heard, also where a shell without job control has started the tests in the background, deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

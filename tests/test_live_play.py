@@ -219,6 +219,7 @@ def test_a_timeout_holds_for_backends_of_any_kind(make_env, hanging):
         played(env, ask("hang"), say("x"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_a_tool_finds_after_ctrl_c_gets_into_no_later_episode(make_live, hanging):
     envs = make_live(num_envs=2, provider=hanging, autoreset_mode=AutoresetMode.DISABLED)
     threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()

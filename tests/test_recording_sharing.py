@@ -237,6 +237,7 @@ def test_limits_are_those_of_this_run(tmp_path):
     open_live("mediawiki", recording=tmp_path / "rec", options={"limits": WebLimits(retries=9)}).close()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_leaves_what_is_under_way(tmp_path):
     released = Event()
 
