@@ -18,7 +18,7 @@ from mmsearch_agents.sft import SFTLearner
 from mmsearch_env import load_trajectories
 from mmsearch_env.worlds import load_world
 from tests.learner_models import make_envs, weights_of
-from tests.processes_worker import CASES, episodes_of, learner_of, resume
+from tests.processes_worker import CASES, accelerator_of, episodes_of, learner_of, resume
 
 # With an epsilon like the gradients themselves a step is as precise as they are; with a small one AdamW makes a whole
 # step of a gradient's rounding error.
@@ -35,19 +35,13 @@ def case_of(name):
 
 
 def zero(stage, mixed_precision="no"):
-    """Return the processes as Accelerate's configuration of DeepSpeed would make them, which it does on GPUs only."""
-    from accelerate import (  # type: ignore[import-untyped, unused-ignore]
-        Accelerator,
-        DeepSpeedPlugin,
-        DistributedType,
-        PartialState,
-    )
+    """Return the processes as Accelerate's configuration of DeepSpeed would make them."""
+    from accelerate import DeepSpeedPlugin  # type: ignore[import-untyped, unused-ignore]
 
     from mmsearch_agents.accelerated import Accelerated
 
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerator_of("DEEPSPEED")
     state = accelerator.state
-    PartialState._shared_state["distributed_type"] = state.distributed_type = DistributedType.DEEPSPEED
     plugin = DeepSpeedPlugin(zero_stage=stage)
     state.deepspeed_plugins = {"default": plugin}
     plugin.set_mixed_precision(mixed_precision)

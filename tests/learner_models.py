@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from mmsearch_agents.learner import Decision, Learner
 from mmsearch_agents.policy import LoraOptions, QwenPolicy, add_lora, freeze_vision
-from mmsearch_agents.sources import play
+from mmsearch_agents.sources import Rollouts, play
 from mmsearch_env.codec import load_codec
 from mmsearch_env.vector import MMSearchVectorEnv
 from tests.acting import ids_of, say
@@ -119,3 +119,9 @@ class Rewarded:
 def ids_reward(trajectory):
     """Return the share of the policy's ids that are even: a reward that every sampled id takes part in."""
     return float((trajectory.actions % 2 == 0).mean())
+
+
+def two_groups(envs):
+    """Return two groups of four episodes that the very policy of `make_policy` played, with rewards that differ."""
+    source = Rewarded(Rollouts(envs=envs, group_size=4, tasks_per_batch=2), ids_reward)
+    return next(iter(source.batches(make_policy())))

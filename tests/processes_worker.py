@@ -145,20 +145,27 @@ def outcome(case, trajectories, view, processes=ALONE, *, shards=False):
     return {**tensors, **{f"weight/{name}": one for name, one in weights_of(learner).items()}}, metrics
 
 
-def sharded(mixed_precision="no"):
-    """Return the processes as Accelerate's configuration of FSDP would make them, which it does on GPUs only."""
+def accelerator_of(kind):
+    """Return an accelerator on the CPU that takes itself for one of this distributed type: on GPUs only it may be."""
     from accelerate import (  # type: ignore[import-untyped, unused-ignore]
         Accelerator,
         DistributedType,
-        FullyShardedDataParallelPlugin,
         PartialState,
     )
 
+    accelerator = Accelerator(cpu=True)
+    PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType(kind)
+    return accelerator
+
+
+def sharded(mixed_precision="no"):
+    """Return the processes as Accelerate's configuration of FSDP would make them."""
+    from accelerate import FullyShardedDataParallelPlugin
+
     from mmsearch_agents.accelerated import Accelerated
 
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerator_of("FSDP")
     state = accelerator.state
-    PartialState._shared_state["distributed_type"] = state.distributed_type = DistributedType.FSDP
     state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",

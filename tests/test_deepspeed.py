@@ -12,14 +12,13 @@ pytest.importorskip("transformers", reason="the extra `agents` is not installed"
 pytest.importorskip("accelerate", reason="the extra `agents` is not installed")
 from safetensors.torch import load_file  # noqa: E402
 
-from mmsearch_agents import Rollouts  # noqa: E402
 from mmsearch_agents.accelerated import Accelerated  # noqa: E402
 from mmsearch_agents.deepspeed_engine import ZeroEngine  # noqa: E402
 from mmsearch_agents.policy import pictures_of  # noqa: E402
 from mmsearch_env import save_trajectories  # noqa: E402
 from mmsearch_env.errors import ConfigurationError, MissingExtraError  # noqa: E402
 from tests.deepspeed_worker import NAMES, case_of, going_on, outcome  # noqa: E402
-from tests.learner_models import Rewarded, equal, ids_reward, make_envs, make_policy  # noqa: E402
+from tests.learner_models import equal, make_envs, two_groups  # noqa: E402
 from tests.processes_worker import learner_of, run_two  # noqa: E402
 
 torch.set_num_threads(1)
@@ -37,9 +36,7 @@ def envs(tiny_world):
 
 @pytest.fixture(scope="module")
 def episodes(envs):
-    """Two groups of four."""
-    source = Rewarded(Rollouts(envs=envs, group_size=4, tasks_per_batch=2), ids_reward)
-    return next(iter(source.batches(make_policy())))
+    return two_groups(envs)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from tests.learner_models import (  # noqa: E402
     ids_reward,
     make_envs,
     make_policy,
+    two_groups,
     weights_of,
 )
 
@@ -44,9 +45,7 @@ def envs(tiny_world):
 
 @pytest.fixture(scope="module")
 def episodes(envs):
-    """Two groups of four, played by the very policy of `make_policy`, with rewards that differ."""
-    source = Rewarded(Rollouts(envs=envs, group_size=4, tasks_per_batch=2), ids_reward)
-    return next(iter(source.batches(make_policy())))
+    return two_groups(envs)
 
 
 def learner_of(envs, policy=None, **options):

@@ -22,7 +22,7 @@ from mmsearch_agents.processes import ALONE, Processes, part_of  # noqa: E402
 from mmsearch_agents.scored_episodes import of_all  # noqa: E402
 from mmsearch_env import save_trajectories  # noqa: E402
 from mmsearch_env.errors import ConfigurationError  # noqa: E402
-from tests.learner_models import Rewarded, demonstrations, equal, ids_reward, make_envs, make_policy  # noqa: E402
+from tests.learner_models import demonstrations, equal, make_envs, make_policy, two_groups  # noqa: E402
 from tests.processes_worker import ADAMW, CASES, SHARDED, outcome, run_two  # noqa: E402
 
 torch.set_num_threads(1)
@@ -36,9 +36,7 @@ def envs(tiny_world):
 
 @pytest.fixture(scope="module")
 def episodes(envs):
-    """Two groups of four."""
-    source = Rewarded(Rollouts(envs=envs, group_size=4, tasks_per_batch=2), ids_reward)
-    return next(iter(source.batches(make_policy())))
+    return two_groups(envs)
 
 
 @pytest.fixture(scope="module")
